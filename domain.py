@@ -1,0 +1,140 @@
+"""The product's own words as frozen values: ids, states, and what a model is asked and answers. No I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, NewType, Protocol
+from uuid import UUID
+
+ProductId = NewType("ProductId", UUID)
+RunId = NewType("RunId", UUID)
+CallId = NewType("CallId", UUID)
+LeaseToken = NewType("LeaseToken", UUID)
+TaskId = NewType("TaskId", str)
+ObjectKey = NewType("ObjectKey", str)
+
+MICROS_PER_USD = 1_000_000
+
+
+class Status(StrEnum):
+    """Of a run, and of the product while that run is its latest."""
+
+    PENDING = "pending"  # waits for a worker -> processing, cancelled
+    PROCESSING = "processing"  # a worker holds the lease -> completed, failed, cancelled, pending (handed back)
+    COMPLETED = "completed"  # final; at least one picture was made
+    FAILED = "failed"  # final; nothing new to show, `error_message` says why
+    CANCELLED = "cancelled"  # final; the user stopped it
+
+
+class Capability(StrEnum):
+    """What a model can be asked for; each has its own ordered list of providers in the settings."""
+
+    REMOVE_BACKGROUND = "remove_background"
+    GENERATE = "generate"
+    COLOURISE = "colourise"
+    RESTORE = "restore"
+
+
+class RecoversBy(StrEnum):
+    """How the answer of a paid request can be had after the worker that sent it has died."""
+
+    TASK_ID = "task_id"  # ask for the task again
+    IDEMPOTENCY_KEY = "idempotency_key"  # send the same request again; it is not charged twice
+    NOTHING = "nothing"  # the answer is lost
+
+
+class SceneMode(StrEnum):
+    LOCKED = "locked"  # only the background is made; the product's own pixels are laid on top
+    REIMAGINED = "reimagined"  # the model draws a new view of the product
+
+
+class SourcePicture(Protocol):
+    """A stored picture that a model works on, by bytes or by link, whichever its API takes."""
+
+    async def read(self) -> bytes:
+        """The file, upright, 8 bits a channel, RGB, RGBA or grey, as PNG or JPEG: what every model takes."""
+        ...
+
+    async def link(self) -> str:
+        """A signed https URL that outlives the task's deadline by an hour. Never to be logged or stored."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageRequest:
+    """One question to an image model."""
+
+    capability: Capability
+    prompt: str
+    source: SourcePicture | None  #: None: a picture from words alone
+    width: int | None = None  #: of the source, pixels; a hint for price and aspect ratio
+    height: int | None = None
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Picture:
+    """A picture that was decoded once and found sound."""
+
+    content: bytes  #: the file as it came, metadata stripped, never re-encoded
+    media_type: str  #: image/png, image/jpeg or image/webp, by content
+    width: int  #: pixels, as shown (orientation applied)
+    height: int
+    has_alpha: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageAnswer:
+    """One picture from a model, checked, and what the provider says that it cost."""
+
+    picture: Picture
+    cost_micros: int | None  #: micro-dollars; None: the provider does not say, so the estimate holds
+    request_id: str | None = None
+    task_id: TaskId | None = None
+
+
+#: Called with the provider's task id the moment it is known, before any waiting; returns once it is stored.
+TaskAccepted = Callable[[TaskId], Awaitable[None]]
+
+
+class ImageModel(Protocol):
+    """One model API behind one capability. Wrappers (limits, retries) have the same interface.
+
+    All capabilities share this shape, one picture and some words in and one picture out, so one ledger serves them all.
+    """
+
+    @property
+    def provider(self) -> str: ...
+
+    @property
+    def model(self) -> str:
+        """The version asked for on the wire; part of every step's input hash."""
+        ...
+
+    @property
+    def recovers_by(self) -> RecoversBy: ...
+
+    @property
+    def deadline_s(self) -> float:
+        """Seconds after which `generate` and `resume` have given up for certain."""
+        ...
+
+    def price_micros(self, request: ImageRequest) -> int:
+        """The estimated price of one call in micro-dollars, reserved before it."""
+        ...
+
+    async def generate(self, request: ImageRequest, accepted: TaskAccepted) -> ImageAnswer:
+        """Buy one picture.
+
+        Raises:
+            RetryableError: Nothing was accepted.
+            ChargeUnknownError: It was sent and no verdict came.
+            ProviderError: The other kinds say what the caller can do next.
+        """
+        ...
+
+    async def resume(self, task_id: TaskId) -> ImageAnswer:
+        """Wait for a task that was accepted earlier, at no charge. Only where `recovers_by` is TASK_ID."""
+        ...
