@@ -1,0 +1,1 @@
+"""The Auth service: the part of GoTrue that the product, its tests and newcomers use."""

@@ -1,0 +1,1 @@
+"""The REST service: the part of PostgREST that Supabase's clients use."""
