@@ -138,3 +138,83 @@ class ImageModel(Protocol):
     async def resume(self, task_id: TaskId) -> ImageAnswer:
         """Wait for a task that was accepted earlier, at no charge. Only where `recovers_by` is TASK_ID."""
         ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredObject:
+    """A picture in Storage. Keys are immutable: what lies under one never changes."""
+
+    bucket: str
+    key: ObjectKey
+    media_type: str
+    sha256: str  #: of the content, 64 hex digits
+    width: int  #: pixels, as shown
+    height: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClaimedRun:
+    """A run that this worker holds, with what it needs to know of the product."""
+
+    run_id: RunId
+    product_id: ProductId
+    run_no: int
+    recipe: str
+    params: Mapping[str, Any]
+    pack: str
+    generation: int  #: of the scenes
+    base_generation: int  #: of cut-out, restore and colourise
+    attempts: int
+    deferrals: int  #: how often it was put off already
+    lease_token: LeaseToken
+    raw: StoredObject
+    raw_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallTicket:
+    """A row of the ledger: leave to send one request, and where its answer will lie."""
+
+    call_id: CallId
+    bucket: str
+    key: ObjectKey
+
+
+@dataclass(frozen=True, slots=True)
+class Reuse:
+    """The step is finished already: nothing is called."""
+
+    picture: StoredObject
+
+
+@dataclass(frozen=True, slots=True)
+class Buy:
+    """Nothing was sent yet: mark the call as sent, then send it."""
+
+    ticket: CallTicket
+
+
+@dataclass(frozen=True, slots=True)
+class Resume:
+    """A task was accepted earlier: ask for its result, at no charge."""
+
+    ticket: CallTicket
+    task_id: TaskId
+
+
+@dataclass(frozen=True, slots=True)
+class Recover:
+    """A request was sent by a worker that is gone: its answer is in Storage, or lost."""
+
+    ticket: CallTicket
+
+
+@dataclass(frozen=True, slots=True)
+class Refuse:
+    """No further call of this step is allowed in this run."""
+
+    code: str
+    message: str
+
+
+Verdict = Reuse | Buy | Resume | Recover | Refuse

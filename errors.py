@@ -25,15 +25,19 @@ from __future__ import annotations
 
 
 class AppError(Exception):
-    """Base of all errors raised on purpose. `str(error)` is one sentence fit for a user."""
+    """Base of all errors raised on purpose. `str(error)` is one sentence fit for a user; `code` is for programs."""
+
+    code = "internal"
 
 
 class ConfigError(AppError):
-    pass
+    code = "config"
 
 
 class BadPictureError(AppError):
     """The bytes are not a picture that Vitrine takes."""
+
+    code = "bad_picture"
 
     def __init__(self, message: str, *, status: int = 422) -> None:
         super().__init__(message)
@@ -41,27 +45,28 @@ class BadPictureError(AppError):
 
 
 class NotFoundError(AppError):
-    pass
+    code = "not_found"
 
 
 class ConflictError(AppError):
-    pass
+    code = "conflict"
+    run_id: str | None = None  #: the active run, when that is what stands in the way
 
 
 class LeaseLostError(AppError):
-    pass
+    code = "lease_lost"
 
 
 class BudgetExceededError(AppError):
-    pass
+    code = "budget_exceeded"
 
 
 class StoreUnavailableError(AppError):
-    pass
+    code = "store_unavailable"
 
 
 class UnsafeUrlError(AppError):
-    pass
+    code = "unsafe_url"
 
 
 class ProviderError(AppError):
@@ -82,10 +87,12 @@ class ProviderError(AppError):
 
 
 class RetryableError(ProviderError):
-    pass
+    code = "not_accepted"
 
 
 class RateLimitError(RetryableError):
+    code = "rate_limit"
+
     def __init__(
         self, message: str, *, provider: str, retry_after: float | None = None, request_id: str | None = None
     ) -> None:
@@ -94,28 +101,28 @@ class RateLimitError(RetryableError):
 
 
 class NotReachedError(RetryableError):
-    pass
+    code = "not_reached"
 
 
 class ChargeUnknownError(ProviderError):
-    pass
+    code = "charge_unknown"
 
 
 class AccountError(ProviderError):
-    pass
+    code = "provider_account"
 
 
 class RequestRejectedError(ProviderError):
-    pass
+    code = "rejected"
 
 
 class ContentRefusedError(RequestRejectedError):
-    pass
+    code = "content_refused"
 
 
 class TaskFailedError(ProviderError):
-    pass
+    code = "task_failed"
 
 
 class BadResponseError(ProviderError):
-    pass
+    code = "bad_response"

@@ -86,6 +86,7 @@ create table if not exists public.calls (
   provider text not null,
   model text not null,
   state text not null default 'intended', -- intended -> sent -> done | failed | unknown; unknown -> done | failed when a late fact arrives
+  sent_by uuid,
   task_id text,
   reserved_micros bigint not null,
   settled_micros bigint,
@@ -115,6 +116,7 @@ comment on table public.calls is 'The ledger: one row for each request to a prov
 comment on column public.calls.object_key is
   'Where the answer will lie, settled with the intent: after a crash a look there tells whether the answer was saved.';
 comment on column public.calls.repeatable is 'Failed, and for certain nothing was accepted: the same run may try again.';
+comment on column public.calls.sent_by is 'The lease under which it was sent.';
 create index if not exists calls_of_step on public.calls (product_id, step_name, input_hash, created_at desc);
 create index if not exists calls_of_run on public.calls (run_id);
 create index if not exists calls_by_day on public.calls (created_at);

@@ -110,12 +110,14 @@ begin
   return verdicts;
 end $$;
 
--- The last gate before a request leaves: only the holder of the lease passes, and only once per call.
+-- The last gate before a request leaves: only the holder of the lease passes. It may knock again when the answer got lost,
+-- as long as it has not sent the request; nobody else ever passes for the same call.
 create or replace function public.send_call_v1(run uuid, lease uuid, call uuid) returns void
 language plpgsql security invoker set search_path = '' as $$
 begin
   perform public.held_run_v1(run, lease);
-  update public.calls c set state = 'sent', sent_at = now() where c.id = call and c.state = 'intended';
+  update public.calls c set state = 'sent', sent_at = now(), sent_by = lease
+  where c.id = call and (c.state = 'intended' or (c.state = 'sent' and c.sent_by = lease and c.task_id is null));
   if not found then
     raise exception 'This call was sent already.' using errcode = 'VT001';
   end if;

@@ -1,0 +1,381 @@
+"""Postgres through Supabase's REST: one method per statement, domain values out. The rules live in `migrations/`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+from uuid import UUID
+
+from postgrest.exceptions import APIError
+from pydantic import ValidationError
+from supabase import AsyncClient
+
+from domain import (
+    Buy,
+    CallId,
+    CallTicket,
+    ClaimedRun,
+    ImageAnswer,
+    LeaseToken,
+    ObjectKey,
+    ProductId,
+    Recover,
+    Refuse,
+    Resume,
+    Reuse,
+    RunId,
+    StoredObject,
+    TaskId,
+    Verdict,
+)
+from errors import (
+    AppError,
+    BudgetExceededError,
+    ConfigError,
+    ConflictError,
+    LeaseLostError,
+    NotFoundError,
+    ProviderError,
+    RetryableError,
+    StoreUnavailableError,
+)
+from supabase_client import NO_ANSWER, patiently
+
+#: The newest migration that this code needs.
+SCHEMA_VERSION = "20261120090700"
+
+#: SQLSTATEs that our SQL functions raise on purpose; see `migrations/*_intake_functions.sql`.
+OUR_ERRORS: dict[str, type[AppError]] = {
+    "VT001": LeaseLostError,
+    "VT002": BudgetExceededError,
+    "VT003": ConflictError,
+    "VT004": NotFoundError,
+    "VT005": ConflictError,
+    "VT006": ConflictError,
+}
+
+#: Trouble that passes: Postgres starts, stops, is full, timed out or broke a deadlock; PostgREST has no connection.
+PASSING_TROUBLE = {
+    "40001",
+    "40P01",
+    "57014",
+    "57P01",
+    "57P02",
+    "57P03",
+    "53300",
+    "PGRST000",
+    "PGRST001",
+    "PGRST002",
+    "PGRST003",
+}
+PASSING_STATUSES = {"500", "502", "503", "504", "520", "522", "524"}
+
+
+class Database:
+    """`patience_s`: seconds for which a call is repeated while Supabase does not answer; each can be repeated safely."""
+
+    def __init__(self, client: AsyncClient, *, patience_s: float) -> None:
+        self._client = client
+        self._patience_s = patience_s
+
+    # -- the API's side
+
+    async def check_schema(self) -> None:
+        """Raise ConfigError when the migrations that this code needs are not applied."""
+        try:
+            version = await self._rpc("schema_version_v1")
+        except ConfigError:
+            version = None
+        if version is None or version < SCHEMA_VERSION:
+            raise ConfigError(
+                f"The database is at schema {version or 'none'}, this version needs {SCHEMA_VERSION}: "
+                "apply the migrations (`supabase db push`, or `python -m scripts.migrate` with DATABASE_URL)."
+            )
+
+    async def create_product(
+        self, product: Mapping[str, Any], raw: Mapping[str, Any], run: Mapping[str, Any], request: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        """Insert a product with its first run, or return what an earlier request with the same key created."""
+        answer: dict[str, Any] = await self._rpc(
+            "create_product_v1", product=dict(product), raw=dict(raw), run=dict(run), request=dict(request)
+        )
+        return answer
+
+    async def start_run(
+        self,
+        product_id: ProductId,
+        raw: Mapping[str, Any] | None,
+        run: Mapping[str, Any],
+        *,
+        fresh: bool,
+        clear: bool,
+        request: Mapping[str, Any],
+    ) -> dict[str, Any]:
+        """Start another run.
+
+        Raises:
+            NotFoundError: There is no such product.
+            ConflictError: It is being processed already, or its upload is unknown.
+        """
+        answer: dict[str, Any] = await self._rpc(
+            "start_run_v1",
+            product=str(product_id),
+            raw=dict(raw) if raw else None,
+            run=dict(run),
+            fresh=fresh,
+            clear=clear,
+            request=dict(request),
+        )
+        return answer
+
+    async def fetch_product(self, product_id: ProductId) -> dict[str, Any]:
+        """The product's row, with what it has cost so far.
+
+        Raises:
+            NotFoundError: There is no such product.
+        """
+
+        async def attempt() -> list[dict[str, Any]]:
+            query = self._client.table("products").select("*, product_private(cost_micros)").eq("id", str(product_id))
+            return await _answer(query)  # type: ignore[no-any-return]
+
+        rows = await patiently(attempt, patience_s=self._patience_s)
+        if not rows:
+            raise NotFoundError(f"There is no product {product_id}.")
+        return rows[0]
+
+    async def queue_health(self) -> dict[str, Any]:
+        """{"pending", "processing", "oldest_pending_s", "workers"}."""
+        health: dict[str, Any] = await self._rpc("queue_health_v1")
+        return health
+
+    # -- the worker's side
+
+    async def claim_runs(
+        self, worker: str, places: int, *, lease_s: int, take_expired: bool, holding: Sequence[RunId]
+    ) -> list[ClaimedRun]:
+        """Up to `places` runs for this worker. Not repeated: the loop that calls it is its own repetition."""
+        rows = await self._call_once(
+            "claim_runs_v1",
+            worker=worker,
+            places=places,
+            lease_s=lease_s,
+            take_expired=take_expired,
+            holding=[str(run_id) for run_id in holding],
+        )
+        return [_claimed_run(row) for row in rows]
+
+    async def heartbeat(self, worker: str, slots: int, *, lease_s: int, runs: Sequence[ClaimedRun]) -> set[RunId]:
+        """Renew the leases on `runs`; the ids of those that are still held. Not repeated: the next beat is."""
+        leases = [{"run_id": str(run.run_id), "lease_token": str(run.lease_token)} for run in runs]
+        held = await self._call_once("heartbeat_v1", worker=worker, slots=slots, lease_s=lease_s, leases=leases)
+        return {RunId(UUID(run_id)) for run_id in held}
+
+    async def free_runs_of(self, worker: str) -> int:
+        """How many runs an earlier process of this name had left behind; they can be claimed now."""
+        freed: int = await self._rpc("free_runs_of_v1", worker=worker)
+        return freed
+
+    async def hand_back(self, run: ClaimedRun, *, delay_s: float = 0, reason: str | None = None) -> None:
+        """Give a run back with its checkpoints, now or for later; the attempt is not used up."""
+        await self._rpc("hand_back_v1", **_lease(run), delay_s=delay_s, reason=reason)
+
+    async def begin_steps(
+        self,
+        run: ClaimedRun,
+        steps: Sequence[Mapping[str, Any]],
+        *,
+        unknown_allowed: int,
+        limits: Mapping[str, int],
+        plan: Mapping[str, Any] | None = None,
+    ) -> list[Verdict]:
+        """What to do for each of the steps; see `begin_steps_v1`.
+
+        Raises:
+            LeaseLostError: Another worker holds the run.
+            BudgetExceededError: A cap is reached; none of the steps was begun.
+        """
+        verdicts = await self._rpc(
+            "begin_steps_v1",
+            **_lease(run),
+            steps=[dict(step) for step in steps],
+            unknown_allowed=unknown_allowed,
+            limits=dict(limits),
+            plan=dict(plan) if plan else None,
+        )
+        return [_verdict(verdict) for verdict in verdicts]
+
+    async def send_call(self, run: ClaimedRun, call_id: CallId) -> None:
+        """The last gate before a request leaves.
+
+        Raises:
+            LeaseLostError: Another worker holds the run, or has sent this call: do not send it.
+        """
+        await self._rpc("send_call_v1", **_lease(run), call=str(call_id))
+
+    async def accept_task(self, call_id: CallId, task_id: TaskId) -> None:
+        await self._rpc("accept_task_v1", call=str(call_id), task=task_id)
+
+    async def call_succeeded(
+        self, call_id: CallId, answer: ImageAnswer, *, sha256: str, latency_s: float | None
+    ) -> None:
+        """Settle a call whose picture is in Storage."""
+        picture = answer.picture
+        outcome = {
+            "state": "done",
+            "cost_micros": answer.cost_micros,
+            "request_id": answer.request_id,
+            "latency_s": latency_s,
+            "media_type": picture.media_type,
+            "sha256": sha256,
+            "width": picture.width,
+            "height": picture.height,
+        }
+        await self._rpc("finish_call_v1", call=str(call_id), outcome=outcome)
+
+    async def call_failed(
+        self, call_id: CallId, error: ProviderError, *, unknown: bool, latency_s: float | None
+    ) -> None:
+        """Settle a call that brought no picture; `unknown`: whether it was charged cannot be known."""
+        outcome = {
+            "state": "unknown" if unknown else "failed",
+            "cost_micros": error.cost_micros,
+            "request_id": error.request_id,
+            "latency_s": latency_s,
+            "error_code": error.code,
+            "error_message": str(error),
+            "repeatable": isinstance(error, RetryableError),
+        }
+        await self._rpc("finish_call_v1", call=str(call_id), outcome=outcome)
+
+    async def finish_step(
+        self,
+        run: ClaimedRun,
+        step: str,
+        *,
+        picture: StoredObject | None,
+        error: AppError | None,
+        shown: Mapping[str, Any],
+    ) -> None:
+        """Checkpoint a step, with its picture or its error, and show `shown` to the product's watchers."""
+        outcome: dict[str, Any] = {"state": "done" if picture else "failed"}
+        if picture:
+            outcome["object"] = {
+                "bucket": picture.bucket,
+                "key": picture.key,
+                "media_type": picture.media_type,
+                "sha256": picture.sha256,
+                "width": picture.width,
+                "height": picture.height,
+            }
+        if error:
+            outcome |= {"error_code": error.code, "error_message": str(error)}
+        await self._rpc("finish_step_v1", **_lease(run), step=step, outcome=outcome, shown=dict(shown))
+
+    async def complete_run(
+        self, run: ClaimedRun, *, urls: Sequence[str], variants: Sequence[Mapping[str, Any]], note: str | None
+    ) -> None:
+        """End a run with its result: the array, the hero picture, the states and the event in one transaction."""
+        result = {
+            "urls": list(urls),
+            "variants": [dict(variant) for variant in variants],
+            "manifest": {"urls": list(urls)},
+        }
+        await self._rpc("complete_run_v1", **_lease(run), outcome="completed", result=result, message=note)
+
+    async def fail_run(
+        self, run: ClaimedRun, *, code: str, message: str, detail: Mapping[str, Any] | None = None
+    ) -> None:
+        """End a run without a result; what the product showed before stays."""
+        await self._rpc(
+            "complete_run_v1",
+            **_lease(run),
+            outcome="failed",
+            code=code,
+            message=message,
+            detail=dict(detail) if detail else None,
+        )
+
+    # -- how a call is made
+
+    async def _rpc(self, function: str, **arguments: Any) -> Any:
+        return await patiently(lambda: self._call_once(function, **arguments), patience_s=self._patience_s)
+
+    async def _call_once(self, function: str, **arguments: Any) -> Any:
+        return await _answer(self._client.rpc(function, arguments))
+
+
+async def _answer(query: Any) -> Any:
+    """The data of an answer; PostgREST's errors become ours."""
+    try:
+        return (await query.execute()).data
+    except APIError as error:
+        raise _translated(error) from error
+    except (*NO_ANSWER, ValidationError) as error:
+        raise StoreUnavailableError("Supabase does not answer.") from error
+
+
+def _translated(error: APIError) -> Exception:
+    code = str(error.code)
+    if code in OUR_ERRORS:
+        translated = OUR_ERRORS[code](error.message or code)
+        if isinstance(translated, ConflictError) and error.details:
+            translated.run_id = json.loads(error.details).get("run_id")
+        return translated
+    if code in PASSING_TROUBLE or code in PASSING_STATUSES or code.startswith("08"):
+        return StoreUnavailableError("Supabase does not answer.")
+    if code in ("PGRST202", "PGRST205"):
+        return ConfigError("The database does not have the functions that this version needs: apply the migrations.")
+    if code in ("401", "PGRST301"):
+        return ConfigError("Supabase does not accept SUPABASE_SERVICE_ROLE_KEY.")
+    return error
+
+
+def _lease(run: ClaimedRun) -> dict[str, str]:
+    return {"run": str(run.run_id), "lease": str(run.lease_token)}
+
+
+def _stored_object(row: Mapping[str, Any]) -> StoredObject:
+    return StoredObject(
+        bucket=row["bucket"],
+        key=ObjectKey(row["key"]),
+        media_type=row["media_type"],
+        sha256=row["sha256"],
+        width=row["width"],
+        height=row["height"],
+    )
+
+
+def _claimed_run(row: Mapping[str, Any]) -> ClaimedRun:
+    return ClaimedRun(
+        run_id=RunId(UUID(row["run_id"])),
+        product_id=ProductId(UUID(row["product_id"])),
+        run_no=row["run_no"],
+        recipe=row["recipe"],
+        params=row["params"],
+        pack=row["pack"],
+        generation=row["generation"],
+        base_generation=row["base_generation"],
+        attempts=row["attempts"],
+        deferrals=row["deferrals"],
+        lease_token=LeaseToken(UUID(row["lease_token"])),
+        raw=_stored_object(row["raw"]),
+        raw_bytes=row["raw"]["bytes"],
+    )
+
+
+def _verdict(row: Mapping[str, Any]) -> Verdict:
+    kind = row["verdict"]
+    if kind == "reuse":
+        return Reuse(_stored_object(row["object"]))
+    if kind == "refuse":
+        return Refuse(row["error_code"], row["error_message"])
+    ticket = CallTicket(call_id=CallId(UUID(row["call_id"])), bucket=row["bucket"], key=ObjectKey(row["object_key"]))
+    if kind == "buy":
+        return Buy(ticket)
+    if kind == "resume":
+        return Resume(ticket, TaskId(row["task_id"]))
+    if kind == "recover":
+        return Recover(ticket)
+    raise ValueError(f"begin_steps_v1 gave a verdict unknown to this version: {kind}")

@@ -1,0 +1,128 @@
+"""Object keys (all made here), uploads, downloads and links: the bytes' side of Supabase."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from storage3.exceptions import StorageApiError
+from supabase import AsyncClient
+
+from config import Settings
+from domain import CallId, ObjectKey, ProductId
+from errors import NotFoundError, StoreUnavailableError
+from supabase_client import NO_ANSWER, patiently
+
+ONE_YEAR_S = "31536000"  # keys are immutable, so caches may keep what they have
+HASH_DIGITS = 12  # enough to tell the objects of one product apart
+SERVER_TROUBLE = {"500", "502", "503", "504", "544"}  # 544: Storage's own database did not answer
+
+
+class ObjectStore:
+    """Supabase Storage. `patience_s`: seconds for which a call is repeated while Supabase does not answer."""
+
+    def __init__(self, client: AsyncClient, settings: Settings, *, patience_s: float) -> None:
+        self._storage = client.storage
+        self._settings = settings
+        self._patience_s = patience_s
+
+    # -- keys: the names that earlier clients know, plus a part that makes each object's name its own
+
+    def raw_key(self, product_id: ProductId, sha256: str) -> ObjectKey:
+        """Always `.jpg`, whatever was uploaded; the content type tells the truth."""
+        return ObjectKey(f"{self._settings.raw_storage_folder}/{product_id}-{sha256[:HASH_DIGITS]}.jpg")
+
+    def intermediate_key(self, product_id: ProductId, maker: str, call_id: CallId) -> ObjectKey:
+        """Of a picture on the way to the scenes; `maker` is the provider for a cut-out, else the step."""
+        folder = self._settings.raw_storage_folder
+        return ObjectKey(f"{folder}/temp/{maker}_{product_id}-{call_id.hex[:HASH_DIGITS]}.png")
+
+    def scene_key(self, product_id: ProductId, place: int, call_id: CallId) -> ObjectKey:
+        """Of a finished scene, whose `place` counts from 1."""
+        folder = self._settings.processed_storage_folder
+        return ObjectKey(f"{folder}/{product_id}_v{place}-{call_id.hex[:HASH_DIGITS]}.png")
+
+    # -- bytes
+
+    async def upload(self, bucket: str, key: ObjectKey, content: bytes, media_type: str) -> None:
+        """Store an object. One that is there already is the same one: success."""
+
+        async def attempt() -> None:
+            options = {"content-type": media_type, "cache-control": ONE_YEAR_S}
+            async with _translated_errors():
+                try:
+                    await self._storage.from_(bucket).upload(key, content, options)  # type: ignore[arg-type]
+                except StorageApiError as error:
+                    if str(error.status) != "409":
+                        raise
+
+        await patiently(attempt, patience_s=self._patience_s)
+
+    async def download(self, bucket: str, key: ObjectKey) -> bytes:
+        """The whole object.
+
+        Raises:
+            NotFoundError: There is none.
+        """
+
+        async def attempt() -> bytes:
+            async with _translated_errors():
+                return await self._storage.from_(bucket).download(key)
+
+        return await patiently(attempt, patience_s=self._patience_s)
+
+    async def remove(self, bucket: str, keys: list[ObjectKey]) -> None:
+        """Remove objects; those that are not there are no error."""
+
+        async def attempt() -> None:
+            async with _translated_errors():
+                await self._storage.from_(bucket).remove(list(keys))
+
+        await patiently(attempt, patience_s=self._patience_s)
+
+    async def ensure_bucket(self, bucket: str) -> None:
+        """Make the bucket, public, if a name was configured that no migration knows."""
+
+        async def attempt() -> None:
+            async with _translated_errors():
+                try:
+                    await self._storage.get_bucket(bucket)
+                except StorageApiError as error:
+                    if str(error.status) != "404":
+                        raise
+                    await self._storage.create_bucket(bucket, options={"public": True})
+
+        await patiently(attempt, patience_s=self._patience_s)
+
+    # -- links
+
+    def public_url(self, bucket: str, key: ObjectKey) -> str:
+        """Where everybody finds an object of a public bucket."""
+        return f"{self._settings.public_url}/storage/v1/object/public/{bucket}/{key}"
+
+    async def signed_url(self, bucket: str, key: ObjectKey, *, lifetime_s: int) -> str:
+        """A link for a provider. Never stored, never logged."""
+
+        async def attempt() -> str:
+            async with _translated_errors():
+                answer = await self._storage.from_(bucket).create_signed_url(key, lifetime_s)
+                _, _, path = (answer["signedURL"] or "").partition("/storage/v1/")
+                return f"{self._settings.public_url}/storage/v1/{path}"
+
+        return await patiently(attempt, patience_s=self._patience_s)
+
+
+@asynccontextmanager
+async def _translated_errors() -> AsyncIterator[None]:
+    """Storage's errors as ours: not there, or not answering. Others are faults of ours and pass."""
+    try:
+        yield
+    except StorageApiError as error:
+        status = str(error.status)  # of the body: the HTTP status is 400 for nearly everything
+        if status == "404":
+            raise NotFoundError("The picture is not in Storage.") from error
+        if status in SERVER_TROUBLE or error.code in ("InternalError", "LibraryError"):
+            raise StoreUnavailableError("Supabase Storage does not answer.") from error
+        raise
+    except NO_ANSWER as error:
+        raise StoreUnavailableError("Supabase Storage does not answer.") from error
