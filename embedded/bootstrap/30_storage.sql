@@ -111,7 +111,7 @@ $$;
 
 -- One page of a folder's entries, seen with the caller's rights. `prefix` ends with '/' unless it is empty;
 -- `search` narrows to names that begin with it. Comparison and order ignore case; sub-folders come as rows
--- without an id. Sorted by a time, folders come first.
+-- without an id. Sorted by a time, folders come first. At most 1500 rows.
 create or replace function storage.search(
   prefix text,
   bucketname text,
@@ -158,7 +158,7 @@ begin
       select name, id, updated_at, created_at, last_accessed_at, metadata
       from entries
       order by %s
-      limit $4 offset $5
+      limit least($4, 1500) offset $5
     $query$, sort_key
   ) using coalesce(prefix, ''), bucketname, coalesce(search, ''), limits, offsets;
 end

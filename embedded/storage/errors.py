@@ -47,9 +47,7 @@ def no_such_key() -> StorageError:
 
 
 def related_resource_not_found() -> StorageError:
-    return StorageError(
-        404, "The related resource does not exist", error="InvalidRequest", code="InvalidRequest"
-    )
+    return StorageError(404, "The related resource does not exist", error="InvalidRequest", code="InvalidRequest")
 
 
 def already_exists(code: str) -> StorageError:
@@ -132,9 +130,7 @@ def database_error(message: str) -> StorageError:
 
 
 def internal_error() -> StorageError:
-    return StorageError(
-        500, "Internal server error", error="InternalError", code="InternalError", http_status=500
-    )
+    return StorageError(500, "Internal server error", error="InternalError", code="InternalError", http_status=500)
 
 
 def unknown_route(method: str, path: str) -> StorageError:
