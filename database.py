@@ -73,7 +73,7 @@ PASSING_STATUSES = {"500", "502", "503", "504", "520", "522", "524"}
 
 
 class Database:
-    """`patience_s`: seconds for which a call is repeated while Supabase does not answer; each can be repeated safely."""
+    """`patience_s`: seconds for which a call is repeated while Supabase does not answer; each may be."""
 
     def __init__(self, client: AsyncClient, *, patience_s: float) -> None:
         self._client = client

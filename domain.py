@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, NewType, Protocol
@@ -95,8 +95,20 @@ class ImageAnswer:
     task_id: TaskId | None = None
 
 
-#: Called with the provider's task id the moment it is known, before any waiting; returns once it is stored.
-TaskAccepted = Callable[[TaskId], Awaitable[None]]
+class CallProgress(Protocol):
+    """How an adapter tells the ledger where a paid call stands."""
+
+    async def sending(self) -> None:
+        """To be awaited when everything is prepared, immediately before the paid request leaves.
+
+        Raises:
+            LeaseLostError: Do not send it.
+        """
+        ...
+
+    async def accepted(self, task_id: TaskId) -> None:
+        """To be awaited the moment the provider's task id is known, before any waiting; returns once it is stored."""
+        ...
 
 
 class ImageModel(Protocol):
@@ -125,7 +137,7 @@ class ImageModel(Protocol):
         """The estimated price of one call in micro-dollars, reserved before it."""
         ...
 
-    async def generate(self, request: ImageRequest, accepted: TaskAccepted) -> ImageAnswer:
+    async def generate(self, request: ImageRequest, progress: CallProgress) -> ImageAnswer:
         """Buy one picture.
 
         Raises:

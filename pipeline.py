@@ -1,0 +1,456 @@
+"""The engine: carries a claimed run through the steps that its recipe planned, buying each picture once.
+
+The life of a step, top to bottom:
+
+    begin      the database says what is left to do: reuse, buy, resume, recover or refuse
+    buy        mark the call as sent, ask the model, store the picture, settle the call
+    finish     checkpoint the step and show it to the product's watchers
+
+Steps whose input is ready start together. What can end a run early: an essential step that fails, no scene at all, a
+cap on money, a provider that accepts nothing (it is put off), a halt (it is handed back), a lost lease (it is dropped).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import logging
+import time
+from collections.abc import Coroutine, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from typing import Any, assert_never
+from uuid import uuid4
+
+import pictures
+from byte_budget import ByteBudget
+from config import Settings
+from database import Database
+from domain import (
+    Buy,
+    CallId,
+    CallTicket,
+    Capability,
+    ClaimedRun,
+    ImageAnswer,
+    ImageModel,
+    ImageRequest,
+    Recover,
+    RecoversBy,
+    Refuse,
+    Resume,
+    Reuse,
+    StoredObject,
+    TaskId,
+    Verdict,
+)
+from errors import (
+    AppError,
+    BadPictureError,
+    BudgetExceededError,
+    ChargeUnknownError,
+    NotFoundError,
+    ProviderError,
+    RateLimitError,
+    RetryableError,
+)
+from packs import load_pack
+from recipes import RECIPES, UPLOAD, StepPlan
+from storage import ObjectStore
+
+log = logging.getLogger(__name__)
+
+UNKNOWN_ALLOWED = {"retry_once": 1, "hold": 0}  # calls of a step that may end unknown before the next is refused
+DEFERRAL_S = 15.0  # until a run that no provider accepts is tried again; four times as long after each
+LONGEST_DEFERRAL_S = 3600.0
+LINK_MARGIN_S = 3600  # signed links outlive the task that fetches them by an hour
+ANSWER_BYTES_PER_PIXEL = 2.0  # of a PNG cut-out: a generous guess for the memory to set aside
+BASE64_AND_DECODED = 2.34  # a picture in JSON is held as base64 (4/3) and as bytes (1)
+
+
+class HaltedError(AppError):
+    """The worker stops; what was bought is stored, the rest is left for the next one."""
+
+
+class DeferredError(AppError):
+    """Providers accept nothing for now."""
+
+    def __init__(self, message: str, *, delay_s: float) -> None:
+        super().__init__(message)
+        self.delay_s = delay_s
+
+
+class RunFailedError(AppError):
+    """The run cannot give a result; `str(error)` tells the user why."""
+
+    def __init__(self, message: str, *, code: str, detail: Mapping[str, Any] | None = None) -> None:
+        super().__init__(message)
+        self.code = code
+        self.detail = detail
+
+
+class StepRefusedError(AppError):
+    """No further call of this step is allowed in this run."""
+
+    def __init__(self, message: str, *, code: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+#: What a step can fail of while the others go on. Everything else concerns the whole run.
+STEP_FAILURES = (ProviderError, StepRefusedError, BudgetExceededError, NotFoundError, BadPictureError)
+
+
+@dataclass(slots=True, kw_only=True)
+class _Step:
+    """A planned step with all that its result depends on."""
+
+    plan: StepPlan
+    model: ImageModel
+    source: StoredObject
+    input_hash: str
+    request: ImageRequest = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _StoredPicture:
+    """A picture in Storage as models take it: by bytes or by link."""
+
+    store: ObjectStore
+    stored: StoredObject
+    link_lifetime_s: int
+
+    async def read(self) -> bytes:
+        content = await self.store.download(self.stored.bucket, self.stored.key)
+        fit, _ = await asyncio.to_thread(pictures.upright, content)
+        return fit
+
+    async def link(self) -> str:
+        return await self.store.signed_url(self.stored.bucket, self.stored.key, lifetime_s=self.link_lifetime_s)
+
+
+@dataclass(slots=True, kw_only=True)
+class _Progress:
+    """Writes into the ledger what an adapter tells of its call."""
+
+    database: Database
+    run: ClaimedRun
+    call_id: CallId
+    in_task: asyncio.Event = field(default_factory=asyncio.Event)  #: the provider works; the call may be left
+    sent_at: float | None = None
+
+    async def sending(self) -> None:
+        await self.database.send_call(self.run, self.call_id)
+        self.sent_at = time.monotonic()
+
+    async def accepted(self, task_id: TaskId) -> None:
+        await self.database.accept_task(self.call_id, task_id)
+        self.in_task.set()
+
+    @property
+    def latency_s(self) -> float | None:
+        return None if self.sent_at is None else time.monotonic() - self.sent_at
+
+
+class Pipeline:
+    """Shared by all runs of a worker; keeps no state of any one of them."""
+
+    def __init__(
+        self,
+        *,
+        database: Database,
+        store: ObjectStore,
+        models: Mapping[Capability, ImageModel],
+        settings: Settings,
+        memory: ByteBudget,
+    ) -> None:
+        self._database = database
+        self._store = store
+        self._models = models
+        self._settings = settings
+        self._memory = memory
+        self._unknown_allowed = UNKNOWN_ALLOWED[settings.on_unknown_charge]
+        budget = settings.daily_budget_usd
+        self._limits = {} if budget is None else {"day": round(budget * 1_000_000)}
+
+    async def process(self, run: ClaimedRun, halt: asyncio.Event) -> None:
+        """Carry the run to its end and write its result. `halt` is set when the worker stops or has lost the lease.
+
+        Raises:
+            HaltedError, DeferredError: Hand it back, for now or for later.
+            LeaseLostError: Another worker has it.
+            RunFailedError: It is over, without a result.
+        """
+        plans = self._plan(run)
+        finished: dict[str, StoredObject] = {UPLOAD: run.raw}
+        failures: dict[str, AppError] = {}
+        shown_plan: Mapping[str, Any] | None = {plan.name: {"state": "pending", "label": plan.label} for plan in plans}
+        deadline = time.monotonic() + self._settings.processing_timeout_seconds
+
+        while ready := [
+            plan for plan in plans if plan.takes in finished and plan.name not in finished and plan.name not in failures
+        ]:
+            _check_may_go_on(halt, deadline)
+            steps = [self._prepare(run, plan, finished[plan.takes]) for plan in ready]
+            verdicts = await self._begin(run, steps, shown_plan)
+            shown_plan = None
+            outcomes = await asyncio.gather(
+                *(self._carry_out(run, step, verdict, halt) for step, verdict in zip(steps, verdicts, strict=True)),
+                return_exceptions=True,
+            )
+            interruption: BaseException | None = None
+            for plan, outcome in zip(ready, outcomes, strict=True):
+                if isinstance(outcome, StoredObject):
+                    finished[plan.name] = outcome
+                elif isinstance(outcome, STEP_FAILURES):
+                    failures[plan.name] = outcome
+                else:
+                    interruption = outcome
+            if interruption is not None:  # not the step's own fault; by now every picture under way is safe
+                raise interruption
+
+        await self._conclude(run, plans, finished, failures)
+
+    # -- before and after the steps
+
+    def _plan(self, run: ClaimedRun) -> tuple[StepPlan, ...]:
+        recipe = RECIPES.get(run.recipe)
+        if recipe is None:
+            raise RunFailedError(f"This worker does not know the recipe {run.recipe!r}.", code="config")
+        settings = self._settings
+        instructions = {Capability.REMOVE_BACKGROUND: settings.reve_prompt} if settings.reve_prompt else {}
+        pack = load_pack(run.pack).with_overrides(settings.scene_prompt_overrides, instructions)
+        return recipe.plan(recipe.parameters.model_validate(run.params), pack)
+
+    def _prepare(self, run: ClaimedRun, plan: StepPlan, source: StoredObject) -> _Step:
+        model = self._models[plan.capability]
+        depends_on = {
+            "input": source.sha256,
+            "provider": model.provider,
+            "model": model.model,
+            "prompt": plan.prompt,
+            "pack": [run.pack, load_pack(run.pack).version],
+            "generation": run.generation if plan.is_scene else run.base_generation,
+        }
+        return _Step(
+            plan=plan,
+            model=model,
+            source=source,
+            input_hash=hashlib.sha256(json.dumps(depends_on, sort_keys=True).encode()).hexdigest(),
+            request=ImageRequest(
+                capability=plan.capability,
+                prompt=plan.prompt,
+                source=_StoredPicture(
+                    store=self._store, stored=source, link_lifetime_s=int(model.deadline_s) + LINK_MARGIN_S
+                ),
+                width=source.width,
+                height=source.height,
+            ),
+        )
+
+    async def _conclude(
+        self,
+        run: ClaimedRun,
+        plans: Sequence[StepPlan],
+        finished: Mapping[str, StoredObject],
+        failures: Mapping[str, AppError],
+    ) -> None:
+        """Write the result whole, or say why there is none."""
+        passing = [error for error in failures.values() if isinstance(error, RetryableError)]
+        if passing and run.deferrals < self._settings.max_retries:
+            raise DeferredError(str(passing[0]), delay_s=_deferral_s(run.deferrals, passing))
+
+        scenes = [plan for plan in plans if plan.is_scene]
+        made = [plan for plan in scenes if plan.name in finished]
+        for plan in plans:
+            if not plan.is_scene and plan.name in failures:
+                error = failures[plan.name]
+                raise RunFailedError(f"{plan.label}: {error}", code=error.code, detail=_detail(failures))
+        if not made:
+            first = next(iter(failures.values()))
+            raise RunFailedError(
+                f"None of the scenes could be made: {first}", code=first.code, detail=_detail(failures)
+            )
+
+        urls = [self._public_url(finished[plan.name]) for plan in made]
+        variants = [
+            {
+                "key": plan.scene_key,
+                "label": plan.label,
+                "mode": plan.scene_mode,
+                "status": "completed" if plan.name in finished else "failed",
+                "url": self._public_url(finished[plan.name]) if plan.name in finished else None,
+            }
+            for plan in scenes
+        ]
+        missing = [plan.label for plan in scenes if plan.name in failures]
+        note = f"Could not be made: {', '.join(missing)}. Process it again to make only these." if missing else None
+        await self._database.complete_run(run, urls=urls, variants=variants, note=note)
+
+    # -- one step
+
+    async def _begin(
+        self, run: ClaimedRun, steps: Sequence[_Step], shown_plan: Mapping[str, Any] | None
+    ) -> list[Verdict]:
+        wanted = []
+        for step in steps:
+            call_id = CallId(uuid4())
+            plan = step.plan
+            if plan.scene_place is not None:
+                bucket = self._settings.processed_bucket_name
+                key = self._store.scene_key(run.product_id, plan.scene_place, call_id)
+            else:
+                bucket = self._settings.raw_bucket_name
+                maker = step.model.provider if plan.capability is Capability.REMOVE_BACKGROUND else plan.name
+                key = self._store.intermediate_key(run.product_id, maker, call_id)
+            wanted.append(
+                {
+                    "name": plan.name,
+                    "input_hash": step.input_hash,
+                    "capability": plan.capability,
+                    "provider": step.model.provider,
+                    "model": step.model.model,
+                    "price_micros": step.model.price_micros(step.request),
+                    "call_id": str(call_id),
+                    "bucket": bucket,
+                    "object_key": key,
+                }
+            )
+        return await self._database.begin_steps(
+            run, wanted, unknown_allowed=self._unknown_allowed, limits=self._limits, plan=shown_plan
+        )
+
+    async def _carry_out(self, run: ClaimedRun, step: _Step, verdict: Verdict, halt: asyncio.Event) -> StoredObject:
+        """The step's picture, checkpointed and shown."""
+        label = step.plan.label
+        try:
+            picture = await self._obtain(run, step, verdict, halt)
+        except STEP_FAILURES as error:
+            state = "waiting" if isinstance(error, RetryableError) else "failed"
+            shown = {"state": state, "label": label, "error": str(error)}
+            await self._database.finish_step(run, step.plan.name, picture=None, error=error, shown=shown)
+            raise
+        shown = {"state": "done", "label": label, "url": self._public_url(picture)}
+        await self._database.finish_step(run, step.plan.name, picture=picture, error=None, shown=shown)
+        return picture
+
+    async def _obtain(self, run: ClaimedRun, step: _Step, verdict: Verdict, halt: asyncio.Event) -> StoredObject:
+        """Follow the verdict; where a charge stays unknown, ask for the next one."""
+        while True:
+            match verdict:
+                case Reuse(picture):
+                    return picture
+                case Refuse(code, message):
+                    raise StepRefusedError(message, code=code)
+                case Recover(ticket):
+                    saved = await self._recover(step, ticket)
+                    if saved is not None:
+                        return saved
+                case Buy(ticket) | Resume(ticket):
+                    try:
+                        return await self._buy(run, step, verdict, halt)
+                    except ChargeUnknownError:
+                        log.warning("call.charge_unknown", extra={"step": step.plan.name, "call_id": ticket.call_id})
+                case _:
+                    assert_never(verdict)
+            if halt.is_set():
+                raise HaltedError("The worker stops.")
+            [verdict] = await self._begin(run, [step], None)
+
+    async def _buy(self, run: ClaimedRun, step: _Step, verdict: Buy | Resume, halt: asyncio.Event) -> StoredObject:
+        """Send the request (or ask for its task), store the picture, settle the call: in this order."""
+        ticket, model = verdict.ticket, step.model
+        progress = _Progress(database=self._database, run=run, call_id=ticket.call_id)
+        if isinstance(verdict, Resume):
+            progress.in_task.set()
+            work = model.resume(verdict.task_id)
+        else:
+            work = model.generate(step.request, progress)
+        # While a task is worked on elsewhere, nothing of it is in our memory.
+        waits_empty_handed = model.recovers_by is RecoversBy.TASK_ID
+        try:
+            async with nullcontext() if waits_empty_handed else self._memory.holding(_bytes_of_call(step)):
+                answer = await _unless_halted(work, leavable=progress.in_task, halt=halt)
+                if not waits_empty_handed:
+                    return await self._keep(ticket, answer, progress.latency_s)
+            async with self._memory.holding(len(answer.picture.content)):
+                return await self._keep(ticket, answer, progress.latency_s)
+        except ProviderError as error:
+            unknown = isinstance(error, ChargeUnknownError)
+            await self._database.call_failed(ticket.call_id, error, unknown=unknown, latency_s=progress.latency_s)
+            raise
+
+    async def _keep(self, ticket: CallTicket, answer: ImageAnswer, latency_s: float | None) -> StoredObject:
+        """Store a bought picture where its call said, then settle the call; `_recover` finds it after a crash between."""
+        picture = answer.picture
+        sha256 = await asyncio.to_thread(lambda: hashlib.sha256(picture.content).hexdigest())
+        await self._store.upload(ticket.bucket, ticket.key, picture.content, picture.media_type)
+        await self._database.call_succeeded(ticket.call_id, answer, sha256=sha256, latency_s=latency_s)
+        return StoredObject(
+            bucket=ticket.bucket,
+            key=ticket.key,
+            media_type=picture.media_type,
+            sha256=sha256,
+            width=picture.width,
+            height=picture.height,
+        )
+
+    async def _recover(self, step: _Step, ticket: CallTicket) -> StoredObject | None:
+        """The picture of a call whose worker died, if it was stored; else the call is settled as unknown."""
+        try:
+            content = await self._store.download(ticket.bucket, ticket.key)
+            picture = await asyncio.to_thread(pictures.check_answer, content)
+        except (NotFoundError, BadPictureError):
+            lost = ChargeUnknownError("The worker died before the answer was stored.", provider=step.model.provider)
+            await self._database.call_failed(ticket.call_id, lost, unknown=True, latency_s=None)
+            return None
+        return await self._keep(ticket, ImageAnswer(picture=picture, cost_micros=None), None)
+
+    def _public_url(self, picture: StoredObject) -> str:
+        return self._store.public_url(picture.bucket, picture.key)
+
+
+async def _unless_halted(
+    work: Coroutine[Any, Any, ImageAnswer], *, leavable: asyncio.Event, halt: asyncio.Event
+) -> ImageAnswer:
+    """The answer, unless a halt comes while the provider works on a task, which can be asked for later."""
+
+    async def may_leave() -> None:
+        await leavable.wait()
+        await halt.wait()
+
+    answer = asyncio.ensure_future(work)
+    leave = asyncio.ensure_future(may_leave())
+    try:
+        await asyncio.wait({answer, leave}, return_when=asyncio.FIRST_COMPLETED)
+        if answer.done():
+            return answer.result()
+        raise HaltedError("The worker stops.")
+    finally:
+        for task in (answer, leave):
+            task.cancel()
+        await asyncio.gather(answer, leave, return_exceptions=True)
+
+
+def _check_may_go_on(halt: asyncio.Event, deadline: float) -> None:
+    if halt.is_set():
+        raise HaltedError("The worker stops.")
+    if time.monotonic() > deadline:
+        raise DeferredError("It took longer than PROCESSING_TIMEOUT_SECONDS.", delay_s=DEFERRAL_S)
+
+
+def _bytes_of_call(step: _Step) -> int:
+    """Memory that a synchronous call may take at its height: the picture sent and the picture received."""
+    pixels = step.source.width * step.source.height
+    return round(BASE64_AND_DECODED * 2 * ANSWER_BYTES_PER_PIXEL * pixels)
+
+
+def _deferral_s(deferrals: int, errors: Sequence[RetryableError]) -> float:
+    """Seconds to wait: ours, or longer when a provider asks for it."""
+    asked = [error.retry_after or 0 for error in errors if isinstance(error, RateLimitError)]
+    return min(max([DEFERRAL_S * 4.0**deferrals, *asked]), LONGEST_DEFERRAL_S)
+
+
+def _detail(failures: Mapping[str, AppError]) -> dict[str, Any]:
+    return {name: {"code": error.code, "message": str(error)} for name, error in failures.items()}
