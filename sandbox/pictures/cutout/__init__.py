@@ -1,0 +1,51 @@
+"""Cutting the product out of its photograph."""
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from sandbox.pictures.cutout.background import estimate_background
+from sandbox.pictures.cutout.evidence import gather_evidence
+from sandbox.pictures.cutout.matte import MAX_MATTE_PIXELS, clean_edge_colours, refine_alpha
+from sandbox.pictures.cutout.segment import segment
+from sandbox.pictures.decode import decode
+from sandbox.pictures.metadata import encode_png
+
+_WORKING_LONG_SIDE = 720  # pixels; wires of two pixels in a 1,400 pixel photograph still show
+
+
+def cut_out(photo: bytes) -> bytes:
+    """The product alone: an RGBA PNG (straight alpha) as large as the upright photograph.
+
+    Raises:
+        UnreadablePictureError: See `sandbox.pictures.decode`.
+    """
+    return encode_png(cut_out_pixels(decode(photo).colour))
+
+
+def cut_out_pixels(colour: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """H x W x 4 uint8 RGBA from H x W x 3 uint8 RGB."""
+    cv2.setNumThreads(1)  # the server already runs one process per core
+    height, width = colour.shape[:2]
+    mask = working_mask(colour)
+
+    shrink = min(1.0, (MAX_MATTE_PIXELS / (height * width)) ** 0.5)
+    matte_size = (round(width * shrink), round(height * shrink))
+    matte_colour = colour if shrink == 1.0 else cv2.resize(colour, matte_size, interpolation=cv2.INTER_AREA)
+    alpha = refine_alpha(matte_colour, mask)
+    cleaned = clean_edge_colours(matte_colour, alpha, reach=max(2, round(max(matte_size) / 300)))
+    alpha_bytes = (alpha * 255.0).round().astype(np.uint8)
+    if shrink < 1.0:
+        alpha_bytes = cv2.resize(alpha_bytes, (width, height), interpolation=cv2.INTER_LINEAR)
+        cleaned = cv2.resize(cleaned, (width, height), interpolation=cv2.INTER_LINEAR)
+        cleaned = np.where((alpha_bytes == 255)[..., None], colour, cleaned)
+    return np.dstack([cleaned, alpha_bytes])
+
+
+def working_mask(colour: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
+    """The hard mask (h x w bool) of an H x W x 3 uint8 RGB picture, its long side at most 720 pixels."""
+    shrink = min(1.0, _WORKING_LONG_SIDE / max(colour.shape[:2]))
+    small = cv2.resize(colour, None, fx=shrink, fy=shrink, interpolation=cv2.INTER_AREA)
+    lab = cv2.cvtColor(small.astype(np.float32) / 255.0, cv2.COLOR_RGB2LAB)
+    background = estimate_background(lab)
+    return segment(lab, background, gather_evidence(lab, background))
