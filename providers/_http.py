@@ -82,6 +82,8 @@ class ProviderApi:
             NotReachedError: Certainly not one byte was sent.
             ChargeUnknownError: It may have been accepted, and no usable answer came.
         """
+        if asyncio.get_running_loop().time() >= ends_at:
+            raise NotReachedError(f"Too late to ask {self.provider}; nothing was sent.", provider=self.provider)
         headers = {"Content-Type": "application/json", "Content-Length": str(length)}
         request = self._request("POST", path, headers=headers, content=content, ends_at=ends_at)
         return await self._exchange(request, paid=True, ends_at=ends_at, max_bytes=max_bytes)
@@ -212,7 +214,7 @@ def number_in(value: object) -> float | None:
 
 
 def retry_after_in(headers: Mapping[str, str]) -> float | None:
-    """Seconds to wait by the `Retry-After` header (RFC 9110, 10.2.3), 0 to an hour; None when there is nothing to read."""
+    """Seconds to wait by the `Retry-After` header (RFC 9110, 10.2.3), 0 to an hour; None without one."""
     value = headers.get("retry-after", "").strip()
     seconds = number_in(value)
     if seconds is None:

@@ -1,4 +1,4 @@
-"""NanoBanana API (https://nanobananaapi.ai), an independent reseller of Google's model: pictures from words and pictures.
+"""NanoBanana API (https://nanobananaapi.ai), a reseller of Google's model: pictures from words and pictures.
 
 Asynchronous: a request is answered with a task id, the task is asked after until it is done, and its result is a link.
 HTTP 200 proves nothing: the body carries a code of its own. The misspelt type names are the vendor's.
@@ -17,7 +17,7 @@ from typing import Any
 import httpx
 from pydantic import SecretStr
 
-from domain import ImageAnswer, ImageRequest, Picture, RecoversBy, TaskAccepted, TaskId
+from domain import CallProgress, ImageAnswer, ImageRequest, Picture, RecoversBy, TaskId
 from errors import (
     BadPictureError,
     BadResponseError,
@@ -79,7 +79,7 @@ class NanoBanana:
             downloader: Fetches the results; closed by its owner.
             model: Only a name for step hashes and the ledger: this endpoint serves one model.
             callback_url: Sent where the vendor insists on one. Callbacks are unsigned, so polling decides all the same.
-            first_poll_s: Wait before the first poll; grows to `longest_poll_s`. Downloads are repeated at this pace too.
+            first_poll_s: Wait before the first poll, growing to `longest_poll_s`; also before a download is repeated.
         """
         self.model = model
         self.deadline_s = deadline_s
@@ -93,20 +93,21 @@ class NanoBanana:
     def price_micros(self, request: ImageRequest) -> int:
         return self._micros_per_picture
 
-    async def generate(self, request: ImageRequest, accepted: TaskAccepted) -> ImageAnswer:
+    async def generate(self, request: ImageRequest, progress: CallProgress) -> ImageAnswer:
         started_at = asyncio.get_running_loop().time()
-        task_id = await self._submit(request, started_at)
-        await accepted(task_id)  # before any waiting: without the id a paid task cannot be found again
+        task_id = await self._submit(request, progress, started_at)
+        await progress.accepted(task_id)  # before any waiting: without the id a paid task cannot be found again
         return await self._finish(task_id, started_at)
 
     async def resume(self, task_id: TaskId) -> ImageAnswer:
         return await self._finish(task_id, asyncio.get_running_loop().time())
 
-    async def _submit(self, request: ImageRequest, started_at: float) -> TaskId:
+    async def _submit(self, request: ImageRequest, progress: CallProgress, started_at: float) -> TaskId:
         if not request.prompt.strip():
             raise RequestRejectedError("NanoBanana needs a prompt, and there is none.", provider=self.provider)
         ends_at = started_at + min(SUBMIT_TIMEOUT_S, self.deadline_s)
         content = json.dumps(await self._fields(request, ends_at)).encode()
+        await progress.sending()
         reply = await self._api.buy(
             SUBMIT_PATH, content=content, length=len(content), ends_at=ends_at, max_bytes=MAX_ANSWER_BYTES
         )

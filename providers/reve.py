@@ -17,7 +17,7 @@ from typing import Any
 import httpx
 from pydantic import SecretStr
 
-from domain import Capability, ImageAnswer, ImageRequest, RecoversBy, TaskAccepted, TaskId
+from domain import CallProgress, Capability, ImageAnswer, ImageRequest, RecoversBy, TaskId
 from errors import (
     BadPictureError,
     BadResponseError,
@@ -68,11 +68,12 @@ class Reve:
             megapixels=(request.width or 0) * (request.height or 0) / 1e6,
         )
 
-    async def generate(self, request: ImageRequest, accepted: TaskAccepted) -> ImageAnswer:
+    async def generate(self, request: ImageRequest, progress: CallProgress) -> ImageAnswer:
         ends_at = asyncio.get_running_loop().time() + self.deadline_s - JUDGING_S
         source = await self._read_source(request, ends_at)
         fields = self._fields(request)
         length, content = _json_with_picture(fields, "reference_image", source)
+        await progress.sending()
         reply = await self._api.buy(
             EDIT_PATH, content=content, length=length, ends_at=ends_at, max_bytes=MAX_ANSWER_BYTES
         )
