@@ -8,6 +8,7 @@ that is left behind is a file that no row names.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import os
 import shutil
@@ -98,8 +99,7 @@ class FileStore:
 
     async def remove(self, versions: Iterable[str | None]) -> None:
         """Remove files whose rows are gone; those that do not exist are skipped."""
-        paths = [self._path(version) for version in versions if version is not None]
-        await asyncio.to_thread(_unlink_all, paths)
+        await asyncio.to_thread(self._remove, list(versions))
 
     def _path(self, version: str | None) -> Path:
         try:
@@ -114,6 +114,11 @@ class FileStore:
         (self._incoming / version).rename(path)
         _sync_folder(path.parent)
         _sync_folder(self._objects)
+
+    def _remove(self, versions: Iterable[str | None]) -> None:
+        for version in versions:
+            with contextlib.suppress(FileNotFoundError):
+                self._path(version).unlink()
 
     def _copy(self, version: str | None, copied_version: str) -> None:
         incoming = self._incoming / copied_version
@@ -138,8 +143,3 @@ def _sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _unlink_all(paths: Iterable[Path]) -> None:
-    for path in paths:
-        path.unlink(missing_ok=True)
