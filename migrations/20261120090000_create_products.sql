@@ -1,6 +1,6 @@
 -- Purpose: the row that clients watch, and what belongs to it but must not be seen by everyone.
--- Locks: none on an empty project. On a shop that already has the old `products` table, each `add column` takes a
--- short exclusive lock; no table is rewritten (constant defaults only).
+-- Locks: none on an empty project. On a shop that already has the old `products` table, an exclusive lock while the rows
+-- are read once for the checks; no table is rewritten (constant defaults only). The foreign key locks auth.users briefly.
 -- A shop's existing table is kept: it gains the missing columns and loses nothing.
 
 create table if not exists public.products (
@@ -34,6 +34,7 @@ begin
       ('products_title_short', $c$check (char_length(title) <= 500)$c$),
       ('products_jewellery_type_short', $c$check (char_length(jewellery_type) <= 200)$c$),
       ('products_error_message_short', $c$check (char_length(error_message) <= 500)$c$),
+      ('products_urls_short', $c$check (char_length(image_url) <= 2048 and char_length(raw_image_url) <= 2048)$c$),
       ('products_variants_is_small_array',
         $c$check (jsonb_typeof(variants) = 'array' and octet_length(variants::text) <= 16384)$c$),
       ('products_progress_is_small_object',

@@ -1,10 +1,15 @@
 -- Purpose: the array that the storefront shows. It is written once, whole, when a run ends.
--- Locks: a short exclusive lock; a constant default rewrites nothing. Re-runnable.
+-- Locks: an exclusive lock while the rows are read once; a constant default rewrites nothing. Re-runnable.
 
 alter table public.products
   add column if not exists generated_image_urls jsonb not null default '[]';
 
-update public.products set generated_image_urls = '[]' where generated_image_urls is null;
+-- A shop may have the column already, without its default, and with rows that it left empty.
+update public.products set generated_image_urls = '[]'
+where generated_image_urls is null or jsonb_typeof(generated_image_urls) = 'null';
+alter table public.products
+  alter column generated_image_urls set default '[]',
+  alter column generated_image_urls set not null;
 
 do $$
 begin

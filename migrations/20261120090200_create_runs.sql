@@ -32,6 +32,7 @@ create table if not exists public.runs (
   constraint runs_leased_while_processing
     check (status <> 'processing' or (locked_by is not null and lease_token is not null and lease_expires_at is not null)),
   constraint runs_ended_when_final check ((status in ('completed', 'failed', 'cancelled')) = (completed_at is not null)),
+  constraint runs_max_attempts_positive check (max_attempts > 0), -- else no claim of it, and of its batch, could succeed
   constraint runs_attempts_within_limit check (attempts between 0 and max_attempts),
   constraint runs_priority_sane check (priority between -100 and 100)
 );
@@ -74,7 +75,8 @@ create table if not exists public.steps (
 comment on table public.steps is 'One checkpointed piece of a run: what is finished and where the picture lies.';
 comment on column public.steps.input_hash is
   'Of everything the result depends on: input bytes, provider, model, parameters, pack version, generation.';
-create index if not exists steps_reusable on public.steps (product_id, name, input_hash) where state = 'done';
+-- Finds a finished step to reuse, and the steps of a product that is deleted.
+create index if not exists steps_of_product on public.steps (product_id, name, input_hash);
 
 create table if not exists public.calls (
   id uuid primary key,
@@ -168,13 +170,16 @@ create table if not exists public.workers (
 );
 comment on table public.workers is 'Who is at work: one row a worker, renewed with its leases.';
 
-do $$
-declare
-  name text;
-begin
-  foreach name in array array['runs', 'steps', 'calls', 'budgets', 'idempotency_keys', 'events', 'workers'] loop
-    execute format('alter table public.%I enable row level security', name);
-    execute format('revoke all on public.%I from public, anon, authenticated', name);
-    execute format('grant select, insert, update, delete on public.%I to service_role', name);
-  end loop;
-end $$;
+alter table public.runs enable row level security;
+alter table public.steps enable row level security;
+alter table public.calls enable row level security;
+alter table public.budgets enable row level security;
+alter table public.idempotency_keys enable row level security;
+alter table public.events enable row level security;
+alter table public.workers enable row level security;
+revoke all on
+  public.runs, public.steps, public.calls, public.budgets, public.idempotency_keys, public.events, public.workers
+  from public, anon, authenticated;
+grant select, insert, update, delete on
+  public.runs, public.steps, public.calls, public.budgets, public.idempotency_keys, public.events, public.workers
+  to service_role;

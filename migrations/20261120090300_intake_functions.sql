@@ -73,8 +73,8 @@ begin
   insert into public.products
     (id, title, jewellery_type, image_url, raw_image_url, status, run_no, visibility, owner_id)
   values
-    (new_product, product ->> 'title', product ->> 'jewellery_type', raw ->> 'url', raw ->> 'url', 'pending', 1,
-     coalesce(product ->> 'visibility', 'public'), (product ->> 'owner_id')::uuid);
+    (new_product, coalesce(product ->> 'title', 'Untitled'), product ->> 'jewellery_type', raw ->> 'url', raw ->> 'url',
+     'pending', 1, coalesce(product ->> 'visibility', 'public'), (product ->> 'owner_id')::uuid);
   insert into public.product_private
     (product_id, raw_bucket, raw_key, raw_media_type, raw_sha256, raw_bytes, raw_width, raw_height)
   values
@@ -142,12 +142,14 @@ begin
   set base_generation = v.base_generation + case when fresh then 1 else 0 end, error_detail = null
   where v.product_id = product
   returning v.base_generation into base;
-  select coalesce(max(r.run_no), 0) + 1 into number from public.runs r where r.product_id = product;
+  number := current_product.run_no + 1;
   update public.products p set
     status = 'pending', progress = '{}', error_message = null, run_no = number, generation = scenes,
     title = coalesce(run ->> 'title', p.title), jewellery_type = coalesce(run ->> 'jewellery_type', p.jewellery_type),
     raw_image_url = coalesce(raw ->> 'url', p.raw_image_url),
-    image_url = case when clear then coalesce(raw ->> 'url', p.raw_image_url) else p.image_url end,
+    -- Until there are scenes, the upload is what is shown: a new one replaces the old one.
+    image_url = case when clear or jsonb_array_length(p.generated_image_urls) = 0
+      then coalesce(raw ->> 'url', p.raw_image_url, p.image_url) else p.image_url end,
     generated_image_urls = case when clear then '[]' else p.generated_image_urls end,
     updated_at = now()
   where p.id = product
@@ -172,7 +174,8 @@ language sql stable security invoker set search_path = '' as $$
   select jsonb_build_object(
     'pending', count(*) filter (where r.status = 'pending'),
     'processing', count(*) filter (where r.status = 'processing'),
-    'oldest_pending_s', coalesce(round(extract(epoch from now() - min(r.run_at) filter (where r.status = 'pending')), 1), 0),
+    'oldest_pending_s', coalesce(
+      round(extract(epoch from now() - min(r.run_at) filter (where r.status = 'pending' and r.run_at <= now())), 1), 0),
     'workers', (select count(*) from public.workers w where w.seen_at > now() - interval '1 minute'))
   from public.runs r where r.status in ('pending', 'processing');
 $$;

@@ -9,6 +9,9 @@ language plpgsql security invoker set search_path = '' as $$
 declare
   ended public.runs;
 begin
+  -- What was recorded but never sent will not be sent now: its money is free again. Whoever settles one now is not waited for.
+  perform public.finish_call_v1(unsent.id, '{"state": "failed", "repeatable": true, "error_code": "not_sent"}')
+  from (select c.id from public.calls c where c.run_id = run and c.state = 'intended' for update skip locked) unsent;
   update public.runs r set
     status = outcome, error_code = code, error_message = left(message, 500), manifest = result -> 'manifest',
     completed_at = now(), processing_time = extract(epoch from now() - r.started_at)
@@ -116,7 +119,8 @@ language plpgsql security invoker set search_path = '' as $$
 begin
   insert into public.workers as w (id, slots) values (worker, slots)
   on conflict (id) do update set seen_at = now(), slots = excluded.slots;
-  delete from public.workers w where w.seen_at < now() - interval '1 hour';
+  delete from public.workers w where w.id in (
+    select gone.id from public.workers gone where gone.seen_at < now() - interval '1 hour' for update skip locked);
   return query
     update public.runs r set lease_expires_at = now() + make_interval(secs => lease_s)
     from jsonb_to_recordset(leases) as l (run_id uuid, lease_token uuid)
@@ -157,7 +161,7 @@ begin
   end if;
 end $$;
 
--- End a run. Repeating the call after a lost answer changes nothing.
+-- End a run. Repeating the call after a lost answer changes nothing; a worker whose run was ended otherwise gets VT001.
 -- `result` for a completed run: {"urls": [...], "variants": [...], "manifest": {...}}.
 create or replace function public.complete_run_v1(
   run uuid, lease uuid, outcome text, result jsonb default null, code text default null, message text default null,
@@ -166,7 +170,7 @@ returns void
 language plpgsql security invoker set search_path = '' as $$
 begin
   if exists (
-    select from public.runs r where r.id = run and r.lease_token = lease and r.completed_at is not null
+    select from public.runs r where r.id = run and r.lease_token = lease and r.completed_at is not null and r.status = outcome
   ) then
     return;
   end if;

@@ -56,7 +56,7 @@ begin
     order by s.finished_at desc limit 1;
     select * into latest from public.calls c
     where c.product_id = held.product_id and c.step_name = wanted.name and c.input_hash = wanted.input_hash
-    order by c.created_at desc, c.sent_at desc nulls last limit 1;
+    order by (c.state = 'done') desc, c.created_at desc limit 1; -- an answer that came late is as good as any
     verdict := null;
     if finished.id is not null then
       verdict := jsonb_build_object('verdict', 'reuse', 'object', jsonb_build_object(
@@ -78,7 +78,7 @@ begin
         'verdict', 'refuse', 'error_code', latest.error_code, 'error_message', latest.error_message);
     else
       select count(*) into unknown from public.calls c
-      where c.run_id = run and c.step_name = wanted.name and c.input_hash = wanted.input_hash and c.state = 'unknown';
+      where c.run_id = run and c.step_name = wanted.name and c.state = 'unknown';
       if unknown > unknown_allowed then
         verdict := jsonb_build_object('verdict', 'refuse', 'error_code', 'charge_unknown', 'error_message',
           'The provider gave no answer and may have charged all the same; process it again to consent to another charge.');
@@ -116,8 +116,9 @@ create or replace function public.send_call_v1(run uuid, lease uuid, call uuid) 
 language plpgsql security invoker set search_path = '' as $$
 begin
   perform public.held_run_v1(run, lease);
-  update public.calls c set state = 'sent', sent_at = now(), sent_by = lease
-  where c.id = call and (c.state = 'intended' or (c.state = 'sent' and c.sent_by = lease and c.task_id is null));
+  update public.calls c set state = 'sent', sent_at = coalesce(c.sent_at, now()), sent_by = lease
+  where c.id = call and c.run_id = run
+    and (c.state = 'intended' or (c.state = 'sent' and c.sent_by = lease and c.task_id is null));
   if not found then
     raise exception 'This call was sent already.' using errcode = 'VT001';
   end if;
@@ -181,7 +182,7 @@ begin
     media_type = object ->> 'media_type', content_sha256 = object ->> 'sha256',
     width = (object ->> 'width')::integer, height = (object ->> 'height')::integer,
     error_code = outcome ->> 'error_code', error_message = left(outcome ->> 'error_message', 500), finished_at = now()
-  where s.run_id = run and s.name = step and s.state <> 'done';
+  where s.run_id = run and s.name = step and s.state not in ('done', outcome ->> 'state');
   news := found;
   update public.products p set
     progress = jsonb_set(merged.progress, '{done}', (

@@ -27,8 +27,13 @@ begin
   end loop;
 end $$;
 
+-- Nothing to do where it is there already, or where the publication is for all tables.
 do $$
 begin
-  alter publication supabase_realtime add table public.products;
-exception when duplicate_object then null;
+  if not exists (
+    select from pg_publication_tables
+    where pubname = 'supabase_realtime' and schemaname = 'public' and tablename = 'products'
+  ) then
+    alter publication supabase_realtime add table public.products;
+  end if;
 end $$;
