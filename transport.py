@@ -85,7 +85,7 @@ class _Transport(AiohttpTransport):
         try:
             response = await super().handle_async_request(request)
         except (httpx.TransportError, aiohttp.ClientError, OSError, ValueError) as error:
-            raise _truthful(error, request) from (error.__cause__ or error)
+            raise _truthful(error, request) from _root(error)
         response.stream = _Body(response.stream, request)
         return response
 
@@ -101,15 +101,20 @@ class _Body(httpx.AsyncByteStream):
             async for chunk in self._stream:
                 yield chunk
         except (httpx.TransportError, aiohttp.ClientError, OSError, ValueError) as error:
-            raise _truthful(error, self._request) from (error.__cause__ or error)
+            raise _truthful(error, self._request) from _root(error)
 
     async def aclose(self) -> None:
         await self._stream.aclose()
 
 
+def _root(error: Exception) -> BaseException:
+    """aiohttp's own error, whether it came through or was already made one of httpx's."""
+    return (error.__cause__ or error) if isinstance(error, httpx.TransportError) else error
+
+
 def _truthful(error: Exception, request: httpx.Request) -> httpx.TransportError:
     """httpx's error for what aiohttp met. Its message names the kind alone: aiohttp's own may quote the URL."""
-    cause = error.__cause__ or error
+    cause = _root(error)
     kind = type(cause).__name__
     match cause:
         case aiohttp.ClientConnectorError():

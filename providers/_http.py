@@ -135,7 +135,8 @@ class ProviderApi:
         }
         # A model thinks in silence: between two pieces of its answer only the deadline counts.
         remaining = max(ends_at - asyncio.get_running_loop().time(), 0.1)
-        timeout = httpx.Timeout(self._http.timeout, read=remaining, write=remaining)
+        usual = self._http.timeout
+        timeout = httpx.Timeout(connect=usual.connect, read=remaining, write=remaining, pool=usual.pool)
         return self._http.build_request(method, self._base_url + path, headers=headers, timeout=timeout, **parts)
 
     async def _exchange(self, request: httpx.Request, *, paid: bool, ends_at: float, max_bytes: int) -> Reply:
