@@ -1,0 +1,61 @@
+"""Picture work in processes of its own, so that the event loop stays free."""
+
+from __future__ import annotations
+
+import asyncio
+import multiprocessing
+import os
+import threading
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+
+from sandbox.work import PictureJob, perform
+
+PROCESSES = 2  # one scene takes one core for about a second; more would only crowd a small machine
+
+
+class PicturePool:
+    """Starts its processes at the first job."""
+
+    def __init__(self) -> None:
+        self._executor: ProcessPoolExecutor | None = None
+
+    async def perform(self, job: PictureJob) -> bytes:
+        """The finished picture file.
+
+        Raises:
+            sandbox.pictures.UnreadablePictureError: The source cannot be decoded.
+            BrokenProcessPool: A process died over it (out of memory); the next job starts new ones.
+        """
+        if self._executor is None:
+            self._executor = ProcessPoolExecutor(
+                PROCESSES, mp_context=multiprocessing.get_context("spawn"), initializer=_end_with_parent
+            )
+        executor = self._executor
+        try:
+            return await asyncio.get_running_loop().run_in_executor(executor, perform, job)
+        except BrokenProcessPool:
+            if self._executor is executor:
+                self._executor = None
+            raise
+
+    def stop(self) -> None:
+        """Kill the processes, whatever they are doing."""
+        if self._executor is None:
+            return
+        self._executor.shutdown(wait=False, cancel_futures=True)
+        for process in multiprocessing.active_children():  # this process has no other children
+            process.kill()
+        self._executor = None
+
+
+def _end_with_parent() -> None:
+    """Leave no process behind when the sandbox is killed: a pool process alone would wait for work for ever."""
+    threading.Thread(target=_wait_for_parent, daemon=True).start()
+
+
+def _wait_for_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(0)
