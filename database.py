@@ -9,7 +9,6 @@ from uuid import UUID
 
 from postgrest.exceptions import APIError
 from pydantic import ValidationError
-from supabase import AsyncClient
 
 from domain import (
     Buy,
@@ -40,6 +39,7 @@ from errors import (
     RetryableError,
     StoreUnavailableError,
 )
+from supabase import AsyncClient
 from supabase_client import NO_ANSWER, patiently
 
 #: The newest migration that this code needs.
@@ -92,6 +92,15 @@ class Database:
                 f"The database is at schema {version or 'none'}, this version needs {SCHEMA_VERSION}: "
                 "apply the migrations (`supabase db push`, or `python -m scripts.migrate` with DATABASE_URL)."
             )
+
+    async def recall_answer(self, request: Mapping[str, Any]) -> dict[str, Any] | None:
+        """What an earlier request with the same Idempotency-Key was answered.
+
+        Raises:
+            ConflictError: The key was used for a request with another content.
+        """
+        answer: dict[str, Any] | None = await self._rpc("recall_answer_v1", request=dict(request))
+        return answer
 
     async def create_product(
         self, product: Mapping[str, Any], raw: Mapping[str, Any], run: Mapping[str, Any], request: Mapping[str, Any]

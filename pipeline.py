@@ -362,16 +362,18 @@ class Pipeline:
         """Send the request (or ask for its task), store the picture, settle the call: in this order."""
         ticket, model = verdict.ticket, step.model
         progress = _Progress(database=self._database, run=run, call_id=ticket.call_id)
-        if isinstance(verdict, Resume):
+
+        async def answer_of_model() -> ImageAnswer:
+            if isinstance(verdict, Buy):
+                return await model.generate(step.request, progress)
             progress.in_task.set()
-            work = model.resume(verdict.task_id)
-        else:
-            work = model.generate(step.request, progress)
+            return await model.resume(verdict.task_id)
+
         # While a task is worked on elsewhere, nothing of it is in our memory.
         waits_empty_handed = model.recovers_by is RecoversBy.TASK_ID
         try:
             async with nullcontext() if waits_empty_handed else self._memory.holding(_bytes_of_call(step)):
-                answer = await _unless_halted(work, leavable=progress.in_task, halt=halt)
+                answer = await _unless_halted(answer_of_model(), leavable=progress.in_task, halt=halt)
                 if not waits_empty_handed:
                     return await self._keep(ticket, answer, progress.latency_s)
             async with self._memory.holding(len(answer.picture.content)):
@@ -382,7 +384,7 @@ class Pipeline:
             raise
 
     async def _keep(self, ticket: CallTicket, answer: ImageAnswer, latency_s: float | None) -> StoredObject:
-        """Store a bought picture where its call said, then settle the call; `_recover` finds it after a crash between."""
+        """Store a bought picture where its call said, then settle the call. `_recover` finds it after a crash."""
         picture = answer.picture
         sha256 = await asyncio.to_thread(lambda: hashlib.sha256(picture.content).hexdigest())
         await self._store.upload(ticket.bucket, ticket.key, picture.content, picture.media_type)

@@ -1,0 +1,108 @@
+"""Takes a multipart upload in: spooled to disk while it streams, judged, and stored."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from fastapi import HTTPException, Request
+from starlette.datastructures import FormData, UploadFile
+
+import pictures
+from domain import Picture, ProductId
+from errors import BadPictureError
+from routes.deps import ApiState
+
+FORM_TIMEOUT_S = 120  # for a whole upload: 10 MB at 0.7 Mbit/s
+MAX_FIELDS = 20
+MAX_FIELD_BYTES = 16_384
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JudgedUpload:
+    """A picture that we take, not stored yet."""
+
+    picture: Picture
+    sha256: str
+
+
+@asynccontextmanager
+async def read_form(request: Request) -> AsyncIterator[FormData]:
+    """The form, its file spooled to disk beyond a megabyte. A body that only drips in is cut off."""
+    try:
+        async with asyncio.timeout(FORM_TIMEOUT_S):
+            form = await request.form(max_files=1, max_fields=MAX_FIELDS, max_part_size=MAX_FIELD_BYTES)
+    except TimeoutError:
+        raise HTTPException(408, f"The upload took longer than {FORM_TIMEOUT_S} seconds.") from None
+    try:
+        yield form
+    finally:
+        await form.close()
+
+
+def text_field(form: FormData, name: str, *, longest: int) -> str | None:
+    """A text of the form, trimmed; None when it is missing or empty."""
+    value = form.get(name)
+    if value is None:
+        return None
+    if not isinstance(value, str):
+        raise HTTPException(422, f"{name}: must be text, not a file.")
+    value = value.strip()
+    if len(value) > longest:
+        raise HTTPException(422, f"{name}: at most {longest} characters.")
+    if "\x00" in value:
+        raise HTTPException(422, f"{name}: must not contain NUL characters.")
+    return value or None
+
+
+def file_field(form: FormData) -> UploadFile | None:
+    """The picture of the form; None when there is none."""
+    value = form.get("file")
+    if value is None or value == "":
+        return None
+    if not isinstance(value, UploadFile):
+        raise HTTPException(422, "file: must be a file.")
+    return value
+
+
+@asynccontextmanager
+async def judged_upload(state: ApiState, file: UploadFile) -> AsyncIterator[JudgedUpload]:
+    """The picture in memory, with room for it set aside.
+
+    Raises:
+        BadPictureError: It is not one that we take.
+    """
+    settings, size = state.settings, file.size or 0
+    if size > settings.max_upload_bytes:
+        message = f"The file is too large: at most {settings.max_upload_mb:g} MB are accepted."
+        raise BadPictureError(message, status=413)
+    async with state.memory.holding(2 * size):
+        picture = await asyncio.to_thread(
+            pictures.check_upload,
+            await file.read(),
+            max_pixels=settings.max_pixels,
+            max_side=settings.max_side_px,
+        )
+        sha256 = await asyncio.to_thread(lambda: hashlib.sha256(picture.content).hexdigest())
+        yield JudgedUpload(picture=picture, sha256=sha256)
+
+
+async def store_upload(state: ApiState, upload: JudgedUpload, product_id: ProductId) -> dict[str, Any]:
+    """Put the picture into Storage under a name of its own; returns what the database keeps of it."""
+    picture, bucket = upload.picture, state.settings.raw_bucket_name
+    key = state.store.raw_key(product_id, upload.sha256)
+    await state.store.upload(bucket, key, picture.content, picture.media_type)
+    return {
+        "bucket": bucket,
+        "key": key,
+        "url": state.store.public_url(bucket, key),
+        "media_type": picture.media_type,
+        "sha256": upload.sha256,
+        "bytes": len(picture.content),
+        "width": picture.width,
+        "height": picture.height,
+    }
