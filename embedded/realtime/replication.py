@@ -40,7 +40,7 @@ async def open_stream(dsn: str, publications: Sequence[str]) -> AsyncIterator[Re
     connection = await psycopg.AsyncConnection.connect(
         dsn, autocommit=True, replication="database", application_name="realtime"
     )
-    async with connection:
+    try:
         await connection.execute(
             sql.SQL("CREATE_REPLICATION_SLOT {} TEMPORARY LOGICAL pgoutput NOEXPORT_SNAPSHOT").format(slot)
         )
@@ -52,6 +52,8 @@ async def open_stream(dsn: str, publications: Sequence[str]) -> AsyncIterator[Re
             )
         )
         yield stream
+    finally:
+        await connection.close()
 
 
 class ReplicationStream:

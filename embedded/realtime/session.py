@@ -6,6 +6,7 @@ Behaviour and wording: supabase/realtime, lib/realtime_web/channels/realtime_cha
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from dataclasses import dataclass
 
@@ -20,6 +21,8 @@ from embedded.realtime.connection import Connection
 from embedded.realtime.frames import ClientMessage, text_frame, to_json
 from embedded.realtime.subscriptions import Subscription, SubscriptionError, subscription_id
 from embedded.realtime.tokens import TokenRefusedError, is_api_key, read_token
+
+logger = logging.getLogger(__name__)
 
 MAX_CHANNELS = 100  # of one connection
 MAX_BROADCAST_BYTES = 3 * 1024 * 1024
@@ -194,6 +197,10 @@ class Session:
                     return
             except psycopg.OperationalError:
                 pass  # Postgres is restarting, say; it will be back
+            except Exception:
+                logger.exception("realtime.subscribe_failed")
+                self._shut_down(channel, "Unknown Error on Channel")
+                return
             else:
                 channel.subscriptions = subscriptions
                 channel.push_system("postgres_changes", "ok", "Subscribed to PostgreSQL")

@@ -30,7 +30,7 @@ from pg_catalog.pg_publication_tables p
 join pg_catalog.pg_namespace n on n.nspname = p.schemaname
 join pg_catalog.pg_class c on c.relnamespace = n.oid and c.relname = p.tablename
 where p.pubname = %(publication)s
-  and %(schema)s in ('*', p.schemaname) and %(table)s in ('*', p.tablename)
+  and %(schema)s::text in ('*', p.schemaname) and %(table)s::text in ('*', p.tablename)
 """
 
 
