@@ -14,7 +14,9 @@ from starlette.routing import BaseRoute, Mount
 
 from embedded.auth.service import AuthService
 from embedded.identity import Identity
+from embedded.realtime.service import RealtimeService
 from embedded.rest.service import RestService
+from embedded.storage.service import StorageService
 
 
 class Service(Protocol):
@@ -33,15 +35,9 @@ def create_gateway(*, dsn: str, identity: Identity, files_dir: Path, public_url:
     services: dict[str, Service] = {
         "/rest/v1": RestService(dsn, identity),
         "/auth/v1": AuthService(dsn, identity),
+        "/storage/v1": StorageService(dsn, identity, files_dir, public_url),
+        "/realtime/v1": RealtimeService(dsn, identity),
     }
-    if (Path(__file__).parent / "storage/service.py").exists():
-        from embedded.storage.service import StorageService
-
-        services["/storage/v1"] = StorageService(dsn, identity, files_dir, public_url)
-    if (Path(__file__).parent / "realtime/service.py").exists():
-        from embedded.realtime.service import RealtimeService
-
-        services["/realtime/v1"] = RealtimeService(dsn, identity)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
