@@ -18,9 +18,10 @@ from domain import Picture
 from errors import BadPictureError
 from picture_formats import CleanFile, damaged, jpeg, png, webp
 
-# Pillow's own guard warns at one size and raises at twice that. Ours stands before every decode and is stricter, and a
-# warning is of no use to anyone here.
+# Pillow's own guard warns at one size and raises at twice that; a warning is of no use here. Ours stands before every
+# decode: the caller's limits, and this one whatever the settings say.
 Image.MAX_IMAGE_PIXELS = None
+MOST_PIXELS_EVER = 200_000_000  # 800 MB as RGBA
 
 MIN_ANSWER_SIDE = 64  # pixels; a model that answers with less has sent an error picture
 MAX_ANSWER_PIXELS = 50_000_000  # the largest that a provider documents (Reve v2: about 4K by 4K) with room to spare
@@ -132,6 +133,7 @@ def _decoded(file: CleanFile, pillow_format: _PillowFormat) -> Iterator[Image.Im
     Raises:
         BadPictureError: It does not decode, or not to the size that its header states, or the block fails on it.
     """
+    _check_size(file.width, file.height, max_pixels=MOST_PIXELS_EVER, max_side=MOST_PIXELS_EVER)
     try:
         with Image.open(io.BytesIO(file.content), formats=(pillow_format,)) as image:
             if image.size != (file.width, file.height):

@@ -36,7 +36,7 @@ def clean(content: bytes) -> CleanFile:
     Raises:
         BadPictureError: The structure is broken, or the end of the picture is missing.
     """
-    kept: list[bytes] = []
+    kept: list[bytes | memoryview] = []  # the coded pixels are views: no copy is made before the last one
     orientation = UPRIGHT
     frame: bytes | None = None
     scans = 0
@@ -60,7 +60,7 @@ def clean(content: bytes) -> CleanFile:
             if scans > _MAX_SCANS:
                 raise BadPictureError(f"The picture has more than {_MAX_SCANS} scans.", status=422)
             start, position = position, _end_of_scan(content, position)
-            kept += [_segment(marker, body), content[start:position]]
+            kept += [_segment(marker, body), memoryview(content)[start:position]]
         elif marker in _TABLES:
             kept.append(_segment(marker, body))
         elif marker == _APP1 and body.startswith(b"Exif\x00\x00") and orientation == UPRIGHT:
@@ -80,12 +80,12 @@ def _wanted(marker: int, body: bytes) -> list[bytes]:
     return []
 
 
-def _assemble(kept: list[bytes], frame: bytes, orientation: int) -> CleanFile:
+def _assemble(kept: list[bytes | memoryview], frame: bytes, orientation: int) -> CleanFile:
     if len(frame) < 6:
         raise damaged("its header is too short")
     precision, height, width, channels = struct.unpack_from(">BHHB", frame)
     exif = [_segment(_APP1, b"Exif\x00\x00" + minimal_exif(orientation))] if orientation != UPRIGHT else []
-    after_jfif = 1 if kept and kept[0].startswith(b"\xff\xe0") else 0  # JFIF wants to be first
+    after_jfif = 1 if kept[0][:2] == b"\xff\xe0" else 0  # JFIF wants to be first
     return CleanFile(
         content=b"".join([_SOI, *kept[:after_jfif], *exif, *kept[after_jfif:], _EOI]),
         width=width,

@@ -26,9 +26,9 @@ def clean(content: bytes) -> CleanFile:
     Raises:
         BadPictureError: The structure or a checksum is broken, the end is missing, or it is animated.
     """
-    kept: list[bytes] = []
+    kept: list[bytes | memoryview] = []
     seen: set[bytes] = set()
-    header: bytes | None = None
+    header: memoryview | None = None
     orientation = UPRIGHT
     first_pixels: int | None = None
     for name, body, whole in _chunks(content):
@@ -46,8 +46,8 @@ def clean(content: bytes) -> CleanFile:
             header = body
             kept.append(whole)
         elif name == b"eXIf":
-            orientation = orientation_in(body)
-        elif name in _KEPT_ONCE and (name != b"iCCP" or _is_sound_profile(body)):
+            orientation = orientation_in(bytes(body))
+        elif name in _KEPT_ONCE and (name != b"iCCP" or _is_sound_profile(bytes(body))):
             kept.append(whole)
         seen.add(name)
     if header is None or first_pixels is None:
@@ -66,8 +66,9 @@ def clean(content: bytes) -> CleanFile:
     )
 
 
-def _chunks(content: bytes) -> Iterator[tuple[bytes, bytes, bytes]]:
+def _chunks(content: bytes) -> Iterator[tuple[bytes, memoryview, memoryview]]:
     """Name, body and all bytes of each chunk up to IEND, which is left out; what follows it is never read."""
+    view = memoryview(content)
     position = len(MAGIC)
     for _ in range(_MAX_CHUNKS):
         if position + 12 > len(content):
@@ -78,11 +79,11 @@ def _chunks(content: bytes) -> Iterator[tuple[bytes, bytes, bytes]]:
         end = position + 12 + length
         if end > len(content):
             raise truncated()
-        body = content[position + 8 : position + 8 + length]
+        body = view[position + 8 : position + 8 + length]
         (checksum,) = struct.unpack_from(">I", content, end - 4)
         if zlib.crc32(body, zlib.crc32(name)) != checksum:
             raise damaged("a checksum is wrong")
-        yield name, body, content[position:end]
+        yield name, body, view[position:end]
         position = end
     raise damaged("it has too many parts")
 
