@@ -19,9 +19,9 @@ def new_bucket_name() -> str:
     return f"bucket-{uuid.uuid4().hex[:12]}"
 
 
-def user_token(stack: RunningStack, user_id: str) -> str:
+def user_token(stack: RunningStack, user_id: str, *, lifetime_s: int = 600) -> str:
     """An access token as Auth would sign it with the project's secret."""
-    claims = {"role": "authenticated", "sub": user_id, "aud": "authenticated", "exp": int(time.time()) + 600}
+    claims = {"role": "authenticated", "sub": user_id, "aud": "authenticated", "exp": int(time.time()) + lifetime_s}
     return jwt.encode(claims, stack.jwt_secret, algorithm="HS256")
 
 
@@ -40,9 +40,7 @@ async def storage_client(stack: RunningStack, token: str | None = None) -> Async
 async def http_client(stack: RunningStack, *, token: str | None = None) -> AsyncIterator[httpx.AsyncClient]:
     """Bare HTTP below `/storage/v1`, for what the official clients cannot send; without a token by default."""
     headers = {} if token is None else {"Authorization": f"Bearer {token}"}
-    async with httpx.AsyncClient(
-        base_url=f"{stack.url}/storage/v1", timeout=30, headers=headers
-    ) as http:
+    async with httpx.AsyncClient(base_url=f"{stack.url}/storage/v1", timeout=30, headers=headers) as http:
         yield http
 
 

@@ -53,7 +53,13 @@ async def test_buckets_are_listed_by_page_order_and_search(stack: RunningStack) 
     async with http_client(stack, token=stack.service_role_jwt) as http:
         for ending in "abc":
             await http.post("/bucket", json={"id": f"{stem}-{ending}", "name": f"{stem}-{ending}"})
-        query = {"search": stem.upper(), "sortColumn": "name", "sortOrder": "desc", "limit": 2, "offset": 1}
+        query: dict[str, str | int] = {
+            "search": stem.upper(),
+            "sortColumn": "name",
+            "sortOrder": "desc",
+            "limit": 2,
+            "offset": 1,
+        }
         page = (await http.get("/bucket", params=query)).json()
         assert [bucket["id"] for bucket in page] == [f"{stem}-b", f"{stem}-a"]
         assert (await http.get("/bucket", params={"sortColumn": "id; drop"})).status_code == 400
@@ -112,9 +118,7 @@ async def test_a_missing_bucket_is_said_to_be_missing(storage: AsyncStorageClien
         ({"public": True}, "400", "InvalidRequest"),
     ],
 )
-async def test_a_bad_bucket_is_refused(
-    stack: RunningStack, bucket: dict[str, object], status: str, error: str
-) -> None:
+async def test_a_bad_bucket_is_refused(stack: RunningStack, bucket: dict[str, object], status: str, error: str) -> None:
     async with http_client(stack, token=stack.service_role_jwt) as http:
         answer = await http.post("/bucket", json=bucket)
     assert answer.status_code == 400

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import AsyncIterator
 
 import pytest
@@ -31,7 +32,7 @@ def file_part(data: bytes, *, name: str = "file", content_type: str | None = "im
 
 async def in_pieces(body: bytes, cuts: list[int] | None = None) -> AsyncIterator[bytes]:
     places = [0, *sorted(cut % (len(body) + 1) for cut in cuts or []), len(body)]
-    for start, end in zip(places, places[1:], strict=False):
+    for start, end in itertools.pairwise(places):
         yield body[start:end]
 
 
