@@ -39,15 +39,16 @@ class ByteBudget:
         try:
             await turn
         except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled():  # admitted in the very moment of leaving
-                self._free += size
-            else:
+            if turn.cancelled():
                 self._waiting.remove((size, turn))
+            else:  # admitted in the very moment of leaving
+                self._free += size
             self._admit_next()
             raise
 
     def _admit_next(self) -> None:
-        while self._waiting and self._waiting[0][0] <= self._free:
+        # One that is leaving stands in the queue until its own task has run; it admits the next then.
+        while self._waiting and self._waiting[0][0] <= self._free and not self._waiting[0][1].done():
             size, turn = self._waiting.popleft()
             self._free -= size
             turn.set_result(None)

@@ -159,7 +159,7 @@ def load_settings() -> Settings:
         ConfigError: Names every variable that is missing or wrong, and no value.
     """
     try:
-        return Settings()  # type: ignore[call-arg]  # pydantic-settings fills it from the environment
+        return Settings()
     except ValidationError as error:
         problems = [_describe(problem["loc"], problem["msg"]) for problem in error.errors(include_input=False)]
         raise ConfigError("; ".join(problems)) from None

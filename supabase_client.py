@@ -43,4 +43,7 @@ async def patiently(call: Callable[[], Awaitable[T]], *, patience_s: float) -> T
         wait=wait_random_exponential(multiplier=0.2, max=LONGEST_PAUSE_S),
         reraise=True,
     )
-    return await retrying(call)
+    async for attempt in retrying:
+        with attempt:
+            return await call()
+    raise AssertionError("the last attempt returns or raises")
