@@ -110,10 +110,11 @@ class FileStore:
 
     def _publish(self, version: str) -> None:
         path = self._path(version)
-        path.parent.mkdir(exist_ok=True)
+        with contextlib.suppress(FileExistsError):
+            path.parent.mkdir()
+            _sync_folder(self._objects)
         (self._incoming / version).rename(path)
         _sync_folder(path.parent)
-        _sync_folder(self._objects)
 
     def _remove(self, versions: Iterable[str | None]) -> None:
         for version in versions:
