@@ -9,10 +9,11 @@ import struct
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from sandbox.faults import Fault, Moment
+from sandbox.faults import Fault
 from sandbox.invoice import Invoice, Line
 
 _BLOCK = b"A" * 65_536  # of a huge body; also the letters of valid base64
+_SPOILERS = ("reset", "lost_answer", "hang", "truncated", "reset_in_body", "drip", "huge_body", "empty_200")
 _LINGER_OFF = struct.pack("ii", 1, 0)  # SO_LINGER on with 0 seconds: close() sends RST, not FIN
 
 
@@ -37,9 +38,9 @@ class Delivery(Response):
         delivered = False
         fault = self._fault
         try:
-            if fault is None or not _breaks_connection(fault):
-                await self.answer(scope, receive, send)
+            if fault is None or fault.name not in _SPOILERS:
                 delivered = not transport.is_closing()
+                await self.answer(scope, receive, send)
             elif fault.name in ("reset", "lost_answer"):
                 status = None
                 await _reset(transport, receive)
@@ -110,10 +111,6 @@ class Delivery(Response):
         finally:
             for end in ends:
                 end.cancel()
-
-
-def _breaks_connection(fault: Fault) -> bool:
-    return fault.name == "reset" or (fault.moment is Moment.ON_THE_WAY_OUT and fault.name != "server_error")
 
 
 async def _gone(receive: Receive) -> None:

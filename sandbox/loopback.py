@@ -9,6 +9,10 @@ from typing import Any
 import httpx
 from httpx_aiohttp import HttpxAiohttpClient
 
+_NEAR = [
+    ipaddress.ip_network(network)
+    for network in ("127.0.0.0/8", "::1", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7")
+]
 MAX_INPUT_BYTES = 40_000_000
 TIMEOUT_S = 15.0  # NanoBanana gives a callback 15 s; fetching an input is given the same
 
@@ -67,4 +71,4 @@ async def _is_near(url: str) -> bool:
     except (httpx.InvalidURL, OSError):
         return False
     addresses = [ipaddress.ip_address(entry[4][0]) for entry in found]
-    return all(address.is_loopback or (address.is_private and not address.is_link_local) for address in addresses)
+    return all(any(address in network for network in _NEAR) for address in addresses)

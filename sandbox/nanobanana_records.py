@@ -36,7 +36,7 @@ def record_body(task: Task, fault: Fault | None) -> dict[str, Any]:
     elif kind == "result_urls" and url:
         response = {"resultUrls": [url]}
     elif kind == "json_text" and url:
-        response = json.dumps(response)
+        response = json.dumps(response, separators=(",", ":"))
     data = {
         "taskId": task.task_id,
         "paramJson": json.dumps(task.parameters, ensure_ascii=False),
