@@ -70,7 +70,7 @@ create table if not exists public.steps (
   constraint steps_state_known check (state in ('started', 'done', 'failed')),
   constraint steps_done_has_picture check (
     state <> 'done' or (bucket is not null and object_key is not null and media_type is not null
-      and content_sha256 is not null and width > 0 and height > 0 and finished_at is not null))
+      and content_sha256 is not null and coalesce(width, 0) > 0 and coalesce(height, 0) > 0 and finished_at is not null))
 );
 comment on table public.steps is 'One checkpointed piece of a run: what is finished and where the picture lies.';
 comment on column public.steps.input_hash is
@@ -110,7 +110,8 @@ create table if not exists public.calls (
   constraint calls_state_known check (state in ('intended', 'sent', 'done', 'failed', 'unknown')),
   constraint calls_settled_when_ended check ((state in ('done', 'failed', 'unknown')) = (settled_micros is not null)),
   constraint calls_done_has_picture check (
-    state <> 'done' or (media_type is not null and content_sha256 is not null and width > 0 and height > 0)),
+    state <> 'done' or (media_type is not null and content_sha256 is not null
+      and coalesce(width, 0) > 0 and coalesce(height, 0) > 0)),
   constraint calls_money_not_negative check (reserved_micros >= 0 and settled_micros >= 0),
   constraint calls_cost_source_known check (cost_source in ('reported', 'estimated'))
 );

@@ -1,4 +1,4 @@
-"""A migrated database for each test, and connections to it by role."""
+"""A migrated database, empty for each test, and connections to it by role."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from contextlib import ExitStack
 
 import psycopg
 import pytest
+from psycopg import sql
 
 from embedded.postgres import PostgresServer
 from scripts.migrate import migrate
@@ -20,10 +21,13 @@ Connect = Callable[..., Database]
 def prepare_migrated(server: PostgresServer, dbname: str) -> None:
     server.bootstrap(dbname)
     migrate(server.dsn("postgres", dbname=dbname))
-    # Leases of a second, the shortest, are honoured for that long after a start of Postgres.
-    with psycopg.connect(server.dsn(dbname=dbname)) as connection:
-        while connection.execute("select now() <= pg_postmaster_start_time() + interval '1 second'").fetchone() == (True,):
-            connection.rollback()
+
+
+def wait_for_expiring_leases(server: PostgresServer) -> None:
+    """Leases of a second, the shortest, are honoured for that long after a start of Postgres."""
+    with psycopg.connect(server.dsn(), autocommit=True) as connection:
+        statement = "select now() > pg_postmaster_start_time() + interval '1 second'"
+        while connection.execute(statement).fetchone() != (True,):
             time.sleep(0.05)
 
 
@@ -32,13 +36,28 @@ def migrated(postgres: PostgresWithTemplates) -> PostgresWithTemplates:
     """The server, with a template `migrated`."""
     postgres.server.bootstrap()  # makes the roles, which are the whole server's
     postgres.add_template("migrated", prepare_migrated)
+    wait_for_expiring_leases(postgres.server)
     return postgres
 
 
+@pytest.fixture(scope="session")
+def shared_dsn(migrated: PostgresWithTemplates) -> str:
+    """One migrated database for the session, as role `postgres`; `dsn` is the same, emptied."""
+    name = migrated.create_database("migrated")
+    with psycopg.connect(migrated.server.dsn(), autocommit=True) as connection:
+        # No test here pulls the plug, so none has to wait for the disk.
+        connection.execute(sql.SQL("alter database {} set synchronous_commit = off").format(sql.Identifier(name)))
+    return migrated.server.dsn("postgres", dbname=name)
+
+
 @pytest.fixture
-def dsn(migrated: PostgresWithTemplates) -> str:
-    """A fresh migrated database, as role `postgres`."""
-    return migrated.server.dsn("postgres", dbname=migrated.create_database("migrated"))
+def dsn(shared_dsn: str) -> str:
+    with psycopg.connect(shared_dsn) as connection:
+        tables = connection.execute("select tablename from pg_tables where schemaname = 'public'").fetchall()
+        for (table,) in tables:
+            connection.execute(sql.SQL("delete from {}").format(sql.Identifier("public", table)))
+        connection.execute("delete from auth.users")
+    return shared_dsn
 
 
 @pytest.fixture

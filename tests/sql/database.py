@@ -190,7 +190,9 @@ class Database:
 
 
 def as_parameter(value: object) -> object:
-    if isinstance(value, dict) or (isinstance(value, list) and not all(isinstance(item, UUID) for item in value)):
+    """Lists of ids are arrays, every other list and dictionary is JSON."""
+    ids = isinstance(value, list) and value and all(isinstance(item, UUID) for item in value)
+    if isinstance(value, dict | list) and not ids:
         return Jsonb(value, dumps=lambda content: json.dumps(content, default=str))
     return value
 
