@@ -65,8 +65,9 @@ class ProviderApi:
         self._http = http
         self._base_url = base_url.rstrip("/")
         self._api_key = api_key
-        if not (key := api_key.get_secret_value()).isascii() or not key.isprintable():
-            raise ConfigError(f"The API key of {provider} has characters that cannot be sent.")
+        key = api_key.get_secret_value()
+        if not key or not key.isascii() or not key.isprintable():
+            raise ConfigError(f"The API key of {provider} is empty or has characters that cannot be sent.")
 
     async def buy(
         self, path: str, *, content: bytes | AsyncIterable[bytes], length: int, ends_at: float, max_bytes: int
