@@ -31,7 +31,6 @@ class Access:
 
     operation: str
     caller: Claims | None = None  #: whose rights count; None: nobody's, so that only a public bucket answers
-    must_be_public: bool = False  #: a private bucket is not even looked into
     by_link: bool = False  #: a verified link stands in for all rights
 
 
@@ -56,7 +55,7 @@ class DownloadEndpoints:
 
     async def public(self, request: Request) -> Response:
         operation = "storage.object.get_public" if request.method == "GET" else "storage.object.info_public"
-        return await self._send(request, Access(operation=operation, must_be_public=True))
+        return await self._send(request, Access(operation=operation))
 
     async def authenticated(self, request: Request) -> Response:
         caller = self._context.caller(request)
@@ -78,7 +77,7 @@ class DownloadEndpoints:
         return await self._send(request, access, expires_at=token.expires_at)
 
     async def public_info(self, request: Request) -> Response:
-        return await self._send_info(request, Access(operation="storage.object.info_public", must_be_public=True))
+        return await self._send_info(request, Access(operation="storage.object.info_public"))
 
     async def authenticated_info(self, request: Request) -> Response:
         caller = self._context.caller(request)
@@ -94,13 +93,13 @@ class DownloadEndpoints:
             bucket = await bucket_table.find_bucket(connection, bucket_id)
             if access.by_link or bucket.public:
                 return await object_table.find_object(connection, bucket_id, key)
-        if access.must_be_public or access.caller is None:
+        if access.caller is None:
             raise errors.no_such_bucket()
         async with self._context.acting_as(access.caller, access.operation) as connection:
             return await object_table.find_object(connection, bucket_id, key)
 
     async def _send(self, request: Request, access: Access, *, expires_at: int | None = None) -> Response:
-        for _ in range(2):  # the version may be replaced between reading its row and opening its file
+        for _ in range(3):  # the version may be replaced between reading its row and opening its file
             stored = await self._find(request, access)
             headers = file_response.headers_of(stored)
             if expires_at is not None:

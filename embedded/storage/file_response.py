@@ -77,7 +77,7 @@ def content_disposition(download: str) -> str:
     if not download:
         return "attachment;"
     name = quote(download, safe="!~*'()")
-    return f"attachment; filename={name}; filename*=UTF-8''{name};"
+    return f"attachment; filename={name}; filename*=UTF-8''{name}"
 
 
 def matches_etag(if_none_match: str | None, etag: str) -> bool:

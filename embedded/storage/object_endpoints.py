@@ -160,7 +160,7 @@ class ObjectEndpoints:
     async def _copy(self, request: Request, caller: Claims, body: bodies.CopyObject) -> StoredObject:
         operation = "storage.object.copy"
         upsert = wants_upsert(request)
-        for _ in range(2):  # the source may be replaced between reading its row and opening its file
+        for _ in range(3):  # the source may be replaced between reading its row and opening its file
             async with self._context.acting_as(caller, operation) as connection:
                 source = await object_table.find_object(connection, body.bucket_id, body.source_key)
             changes = {"lastModified": iso_time(datetime.now(UTC))}

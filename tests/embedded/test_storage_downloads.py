@@ -177,9 +177,9 @@ async def test_a_download_may_be_named(public_bucket: str, anybody: httpx.AsyncC
         assert (await anybody.get(f"{path}?{query}")).headers["content-disposition"] == "attachment;"
     named = await anybody.get(path, params={"download": 'ä"\r\nx: y.png'})
     encoded = "%C3%A4%22%0D%0Ax%3A%20y.png"
-    assert named.headers["content-disposition"] == f"attachment; filename={encoded}; filename*=UTF-8''{encoded};"
+    assert named.headers["content-disposition"] == f"attachment; filename={encoded}; filename*=UTF-8''{encoded}"
     plain = "ring%20(1).png"
-    assert content_disposition("ring (1).png") == f"attachment; filename={plain}; filename*=UTF-8''{plain};"
+    assert content_disposition("ring (1).png") == f"attachment; filename={plain}; filename*=UTF-8''{plain}"
 
 
 async def test_html_is_served_as_text(stack: RunningStack, public_bucket: str, anybody: httpx.AsyncClient) -> None:

@@ -56,9 +56,11 @@ async def policies(stack: RunningStack, *rules: str) -> AsyncIterator[None]:
     named_rules = {f"policy {uuid.uuid4()}": rule for rule in rules}
     for name, rule in named_rules.items():
         await run_sql(stack, f'create policy "{name}" on storage.objects {rule}')
-    yield
-    for name in named_rules:
-        await run_sql(stack, f'drop policy "{name}" on storage.objects')
+    try:
+        yield
+    finally:
+        for name in named_rules:
+            await run_sql(stack, f'drop policy "{name}" on storage.objects')
 
 
 def refusal(caught: pytest.ExceptionInfo[StorageApiError]) -> tuple[str, str, str]:
