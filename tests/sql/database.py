@@ -42,7 +42,7 @@ class Database:
         self.connection.execute(sql.SQL("set role {}").format(sql.Identifier(role)))
 
     def rows(self, query: str, *parameters: object) -> list[tuple[Any, ...]]:
-        return self.connection.execute(cast("LiteralString", query), parameters).fetchall()
+        return self.connection.execute(cast("LiteralString", query), parameters or None).fetchall()
 
     def row(self, query: str, *parameters: object) -> tuple[Any, ...]:
         (row,) = self.rows(query, *parameters)
@@ -55,7 +55,7 @@ class Database:
 
     def execute(self, statement: str, *parameters: object) -> int:
         """How many rows it changed."""
-        return self.connection.execute(cast("LiteralString", statement), parameters).rowcount
+        return self.connection.execute(cast("LiteralString", statement), parameters or None).rowcount
 
     def call_all(self, function: str, **arguments: object) -> list[Any]:
         """Call a function by named arguments, as PostgREST does; one value for each row that it returns."""
