@@ -113,8 +113,10 @@ class PostgresServer:
         """Stop the server cleanly, ending its connections. Does nothing when it is not running."""
         if self._owner_lock is None:
             return
-        self._stop_server()
-        self._release_ownership()
+        try:
+            self._stop_server()
+        finally:
+            self._release_ownership()
 
     def bootstrap(self, dbname: str = "postgres") -> None:
         """Make a database what a hosted project's is before the first migration.
@@ -163,11 +165,14 @@ class PostgresServer:
             self._owner_lock = None
 
     def _prepare_system_user(self) -> None:
-        """As root: let the system account own the files and reach them and the binaries."""
+        """As root: let the system account own the files."""
         if self._system_user is None:
             return
         ensure_system_user(self._system_user)
         shutil.chown(self.data_dir, self._system_user)
+
+    def _open_the_way(self) -> None:
+        """As root: let the system account pass through the folders above its files and the binaries."""
         for path in (self.data_dir, self._binaries):
             for parent in path.parents:
                 mode = parent.stat().st_mode
@@ -230,6 +235,8 @@ class PostgresServer:
             pid_file.unlink()  # since the crash the number was given to another program, which must not be signalled
 
     def _run(self, program: str, *arguments: str) -> None:
+        if self._system_user is not None:
+            self._open_the_way()  # each time: somebody may have closed it since
         # A file, not a pipe: the server that pg_ctl leaves behind would hold a pipe open.
         with tempfile.TemporaryFile("w+") as output:
             result = subprocess.run(  # noqa: S603  a fixed program with our own arguments

@@ -3,22 +3,34 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+import tempfile
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
 from psycopg import sql
 
 from embedded.postgres import PostgresServer, PostgresVersion
+from scripts.migrate import migrate
+from tests.sandbox.running import SandboxClient, SandboxProcess
+from tests.shop import TABLES, Shop, open_shop
 from tests.stack import RunningStack, start_stack
 
 
 @pytest.fixture(scope="session")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
+def servers_dir() -> Iterator[Path]:
+    """A folder for servers. Not one of pytest's, which every session that root starts closes to other accounts."""
+    with tempfile.TemporaryDirectory(prefix="vitrine-tests-") as path:
+        yield Path(path)
+
+
+@pytest.fixture(scope="session")
+def stack(servers_dir: Path) -> Iterator[RunningStack]:
     """One embedded Supabase for the whole session. Tests name their tables and users so that none meets another."""
-    running = start_stack(tmp_path_factory.mktemp("stack"))
+    running = start_stack(servers_dir / "stack")
     yield running
     running.stop()
 
@@ -46,6 +58,10 @@ class PostgresWithTemplates:
         self._clone(template, name)
         return name
 
+    def connect(self, database: str, user: str = "postgres") -> psycopg.Connection[tuple[Any, ...]]:
+        """A connection whose statements commit at once."""
+        return psycopg.connect(self.server.dsn(user, dbname=database), autocommit=True)
+
     def _clone(self, template: str, name: str) -> None:
         statement = sql.SQL("create database {} template {} owner postgres")
         with psycopg.connect(self.server.dsn(), autocommit=True) as connection:
@@ -55,6 +71,7 @@ class PostgresWithTemplates:
 def start_postgres(data_dir: Path, version: PostgresVersion) -> PostgresWithTemplates:
     server = PostgresServer(data_dir, version=version)
     server.start()
+    server.bootstrap()
     postgres = PostgresWithTemplates(server=server)
     postgres.add_template("bootstrapped", lambda server, dbname: server.bootstrap(dbname))
     # A template with the product's migrations is added here.
@@ -62,17 +79,17 @@ def start_postgres(data_dir: Path, version: PostgresVersion) -> PostgresWithTemp
 
 
 @pytest.fixture(scope="session")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresWithTemplates]:
+def postgres(servers_dir: Path) -> Iterator[PostgresWithTemplates]:
     """A Postgres 18 of its own for tests of SQL."""
-    running = start_postgres(tmp_path_factory.mktemp("postgres") / "18", 18)
+    running = start_postgres(servers_dir / "18", 18)
     yield running
     running.server.stop()
 
 
 @pytest.fixture(scope="session")
-def postgres_16(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresWithTemplates]:
+def postgres_16(servers_dir: Path) -> Iterator[PostgresWithTemplates]:
     """Hosted projects run Postgres 17, which the wheel does not have: what works on 16 and on 18 works there."""
-    running = start_postgres(tmp_path_factory.mktemp("postgres") / "16", 16)
+    running = start_postgres(servers_dir / "16", 16)
     yield running
     running.server.stop()
 
@@ -81,3 +98,28 @@ def postgres_16(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresWi
 def create_database(postgres: PostgresWithTemplates) -> Callable[[], str]:
     """A function that makes a bootstrapped database for this test and returns its DSN as role `postgres`."""
     return lambda: postgres.server.dsn("postgres", dbname=postgres.create_database())
+
+
+@pytest.fixture(scope="session")
+def migrated_stack(stack: RunningStack) -> RunningStack:
+    """The session's stack with the product's tables."""
+    migrate(stack.database_url)
+    return stack
+
+
+@pytest.fixture(scope="session")
+def shop_sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SandboxClient]:
+    running = SandboxProcess(tmp_path_factory.mktemp("shop-sandbox"), "--ready-made")
+    with SandboxClient(running.url) as client:
+        yield client
+    running.stop()
+
+
+@pytest.fixture
+async def shop(migrated_stack: RunningStack, shop_sandbox: SandboxClient) -> AsyncIterator[Shop]:
+    """The product with empty tables, a sandbox without faults and ready-made pictures."""
+    with psycopg.connect(migrated_stack.superuser_url, autocommit=True) as connection:
+        connection.execute(f"truncate {TABLES} cascade")
+    shop_sandbox.reset()
+    async with open_shop(migrated_stack, shop_sandbox) as opened:
+        yield opened

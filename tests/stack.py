@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 START_TIMEOUT_S = 60
@@ -26,13 +26,13 @@ class RunningStack:
     data_dir: Path
     url: str
     #: As role `postgres`, as migrations connect.
-    database_url: str
-    superuser_url: str
+    database_url: str = field(repr=False)
+    superuser_url: str = field(repr=False)
     publishable_key: str
-    secret_key: str
-    jwt_secret: str
+    secret_key: str = field(repr=False)
+    jwt_secret: str = field(repr=False)
     anon_jwt: str
-    service_role_jwt: str
+    service_role_jwt: str = field(repr=False)
     pid: int
 
     def stop(self) -> int:

@@ -69,6 +69,7 @@ def parse_logic(key: str, value: str) -> tuple[EmbedPath, LogicGroup]:
     tree.skip_spaces()
     tree.expect_end()
     if not isinstance(group, LogicGroup):
+        tree.position = len(operator)
         tree.fail_expecting('"("')
     is_negated = "not" in path
     return tuple(name for name in path if name != "not"), LogicGroup(

@@ -102,8 +102,9 @@ def words_of(source: str) -> list[str]:
 
 
 def _is_update(words: Sequence[str], index: int) -> bool:
-    """Whether `update` at this place opens a statement: a `set` follows in it."""
-    return words[index] == "update" and "set" in _rest_of_statement(words, index)
+    """Whether `update` at this place opens a statement: a table and then `set` follow (in MERGE, only `set`)."""
+    is_merge = words[index + 1 : index + 2] == ["set"]
+    return words[index] == "update" and not is_merge and "set" in _rest_of_statement(words, index)
 
 
 def _is_written(words: Sequence[str], index: int) -> bool:

@@ -100,7 +100,8 @@ class Scanner:
         while not self.at_end() and (self.text[self.position].isalnum() or self.text[self.position] in "_ $"):
             self.position += 1
         name = self.text[start : self.position].strip(" ")
-        if not name or not name.isascii():
+        if not name or not name.isascii() or not (name[0].isalpha() or name[0] == "_"):
+            self.position = start
             self.fail_expecting("letter or digit")
         return name
 

@@ -45,12 +45,16 @@ def json_of_rows(media_type: MediaType, *, column: str = "", is_one: bool = Fals
 def whole_statement(
     source: str, rows: str, body: str, *, count: str | None = None, location: str = "null::text[]"
 ) -> str:
-    """`source` is the CTE `pgrst_source`; `rows` selects from it what `body` makes JSON of; `count` counts all."""
+    """`source` is the CTE `pgrst_source`; `rows` selects from it what `body` makes JSON of; `count` counts all.
+
+    Rows are counted as whole values: with `count(*)` Postgres would not even call a stable function whose result
+    is not looked at.
+    """
     counting = f", pgrst_count as ({count})" if count else ""
     total = "(select count(*) from pgrst_count)" if count else "null::bigint"
     return (
         f"with pgrst_source as ({source}){counting} "
-        f"select {body} as body, count(*) as row_count, {total} as total, "
+        f"select {body} as body, count(pgrst_rows) as row_count, {total} as total, "
         f"nullif(current_setting('response.headers', true), '') as response_headers, "
         f"nullif(current_setting('response.status', true), '') as response_status, "
         f"nullif(current_setting('pgrst.inserted', true), '')::int as inserted, "
