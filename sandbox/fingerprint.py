@@ -6,6 +6,7 @@ file that was sent out byte for byte. The fingerprint covers only what makes the
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Iterator
 
@@ -16,6 +17,7 @@ _JPEG_COMMENT = 0xFE
 _JPEG_APPLICATION = range(0xE0, 0xF0)
 
 
+@functools.lru_cache(maxsize=8)  # a ready-made picture is asked for again and again
 def of_picture(content: bytes) -> str:
     """sha256, in hex, of a picture file without its metadata; of the whole file where the format is another one."""
     digest = hashlib.sha256()

@@ -24,7 +24,7 @@ class PicturePool:
         """The finished picture file.
 
         Raises:
-            sandbox.pictures.UnreadablePictureError: The source cannot be decoded.
+            UnreadableSourceError
             BrokenProcessPool: A process died over it (out of memory); the next job starts new ones.
         """
         if self._executor is None:
@@ -43,9 +43,9 @@ class PicturePool:
         """Kill the processes, whatever they are doing."""
         if self._executor is None:
             return
-        self._executor.shutdown(wait=False, cancel_futures=True)
         for process in multiprocessing.active_children():  # this process has no other children
             process.kill()
+        self._executor.shutdown(wait=True, cancel_futures=True)  # quick: nobody is left to wait for
         self._executor = None
 
 

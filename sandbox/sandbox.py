@@ -62,7 +62,7 @@ class Sandbox:
         """Do the picture work, for as long as the behaviour says at least.
 
         Raises:
-            sandbox.pictures.UnreadablePictureError
+            UnreadableSourceError
         """
         least = sum(self.behaviour.latency.get(work, 0.0) for work in job.works)
         slept = asyncio.ensure_future(asyncio.sleep(least))

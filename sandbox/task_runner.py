@@ -14,7 +14,7 @@ from sandbox.nanobanana_records import callback_body
 from sandbox.sandbox import Sandbox
 from sandbox.tasks import DONE, FAILED, NOT_CREATED, Task, TaskStore
 from sandbox.wire import Size, picture_size, size_for
-from sandbox.work import PictureJob, Scene
+from sandbox.work import PictureJob, Scene, UnreadableSourceError
 
 CALLBACK_ATTEMPTS = 3  # the vendor does not say how often it tries
 CALLBACK_PAUSE_S = 1.0
@@ -76,8 +76,6 @@ class TaskRunner:
         Raises:
             _TaskFailedError
         """
-        from sandbox.pictures import UnreadablePictureError
-
         source = await self._fetch_input(task)
         fault = task.fault
         if fault and fault.name == "policy_refusal":
@@ -90,7 +88,7 @@ class TaskRunner:
         job = PictureJob(source=source, steps=(scene,), media_type=task.media_type)
         try:
             picture = await self._sandbox.make(job)
-        except UnreadablePictureError as error:
+        except UnreadableSourceError as error:
             raise _TaskFailedError(str(error), code=400) from error
         except BrokenProcessPool as error:
             raise _TaskFailedError("The picture work failed.") from error

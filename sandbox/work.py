@@ -11,6 +11,10 @@ from PIL import Image, ImageFilter, ImageOps
 from sandbox.behaviour import Work
 
 
+class UnreadableSourceError(ValueError):
+    """The source is no picture that can be worked on."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Restore:
     pass
@@ -90,44 +94,52 @@ _WORK_NAMES: dict[type[Step], Work] = {
 
 
 def perform(job: PictureJob) -> bytes:
-    """The finished picture file. Heavy: runs in a pool process.
+    """The finished picture file. Heavy: runs in a pool process, and only there OpenCV is loaded.
 
     Raises:
-        sandbox.pictures.UnreadablePictureError: The source cannot be decoded.
+        UnreadableSourceError
     """
+    from sandbox.pictures import UnreadablePictureError
+
     picture = job.source
-    for step in job.steps:
-        picture = _take(step, picture)
-    if picture is None:
-        raise ValueError("a job without a source starts with a scene")
-    return picture if job.media_type == "image/png" else _encoded(picture, job.media_type)
+    try:
+        for step in job.steps:
+            picture = _take(step, picture)
+        if picture is not None and job.media_type != "image/png":
+            picture = _encoded(picture, job.media_type)
+    except UnreadablePictureError as error:
+        raise UnreadableSourceError(str(error)) from error
+    return _needed(picture)
 
 
 def _take(step: Step, picture: bytes | None) -> bytes:
-    # Here and not above: only the pool processes pay for loading OpenCV.
     from sandbox import pictures
 
-    if isinstance(step, Scene):
-        return pictures.render_scene(step.prompt, picture, width=step.width, height=step.height, seed=step.seed)
-    if picture is None:
-        raise ValueError("a job without a source starts with a scene")
     match step:
+        case Scene(prompt=prompt, width=width, height=height, seed=seed):
+            return pictures.render_scene(prompt, picture, width=width, height=height, seed=seed)
         case Restore():
-            return pictures.restore(picture)
+            return pictures.restore(_needed(picture))
         case Colourise(instruction=instruction):
-            return pictures.colourise(picture, instruction=instruction)
+            return pictures.colourise(_needed(picture), instruction=instruction)
         case CutOut():
-            return pictures.cut_out(picture)
+            return pictures.cut_out(_needed(picture))
         case Enhance():
-            return _enhanced(picture)
+            return _enhanced(_needed(picture))
         case Upscale(factor=factor):
-            return _upscaled(picture, factor)
+            return _upscaled(_needed(picture), factor)
         case Fit(max_width=max_width, max_height=max_height):
-            return _fitted(picture, max_width, max_height)
+            return _fitted(_needed(picture), max_width, max_height)
         case PadTo(ratio=ratio):
-            return _padded(picture, ratio)
+            return _padded(_needed(picture), ratio)
         case _:
             assert_never(step)
+
+
+def _needed(picture: bytes | None) -> bytes:
+    if picture is None:
+        raise ValueError("a job without a source starts with a scene")
+    return picture
 
 
 def _enhanced(content: bytes) -> bytes:
@@ -161,15 +173,17 @@ def _padded(content: bytes, ratio: float) -> bytes:
 
 
 def _opened(content: bytes) -> Image.Image:
-    """Upright, RGB or RGBA."""
-    from sandbox import pictures
+    """Upright, RGB or RGBA.
 
+    Raises:
+        UnreadableSourceError
+    """
     try:
         with Image.open(io.BytesIO(content)) as file:
             upright = ImageOps.exif_transpose(file)
             return upright.convert("RGBA" if upright.has_transparency_data else "RGB")
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise pictures.UnreadablePictureError("the picture cannot be decoded") from error
+        raise UnreadableSourceError("the picture cannot be decoded") from error
 
 
 def _png(picture: Image.Image) -> bytes:

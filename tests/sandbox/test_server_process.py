@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import io
 import json
 import signal
@@ -18,6 +19,8 @@ from PIL import Image
 
 from tests.sandbox.running import ROOT, SandboxClient, SandboxProcess
 
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+
 
 def children_of(pid: int) -> set[int]:
     """Process ids, straight from the kernel."""
@@ -29,6 +32,13 @@ def has_ended(pid: int) -> bool:
         return "State:\tZ" in Path(f"/proc/{pid}/status").read_text()
     except FileNotFoundError:
         return True
+
+
+def wait_until_ended(pids: set[int]) -> None:
+    deadline = time.monotonic() + 10
+    while not all(has_ended(pid) for pid in pids):
+        assert time.monotonic() < deadline, "processes outlive the sandbox"
+        time.sleep(0.05)
 
 
 def test_a_photograph_becomes_a_cut_out_while_the_server_still_answers(tmp_path: Path) -> None:
@@ -55,11 +65,28 @@ def test_a_photograph_becomes_a_cut_out_while_the_server_still_answers(tmp_path:
         assert picture.getchannel("A").getextrema() == (0, 255)
     started = children_of(running.process.pid)
     assert started
-    assert running.stop()[0] == 0
-    assert all(has_ended(pid) for pid in started)
+    assert running.stop() == (0, "", "")
+    wait_until_ended(started)
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_stop_in_the_middle_of_picture_work_is_clean(tmp_path: Path) -> None:
+    running = SandboxProcess(tmp_path)
+    photo = (ROOT / "samples" / "earrings.jpg").read_bytes()
+
+    def work() -> None:
+        with SandboxClient(running.url) as client, contextlib.suppress(httpx.TransportError):
+            for _ in range(100):
+                client.cut_out(photo)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    with SandboxClient(running.url) as client:
+        while not client.invoice(delivered="true")["lines"]:
+            time.sleep(0.05)
+    assert running.stop() == (0, "", "")
+    thread.join()
+
+
 def test_a_killed_sandbox_leaves_no_pool_process(tmp_path: Path) -> None:
     running = SandboxProcess(tmp_path)
     with SandboxClient(running.url) as client:
@@ -67,10 +94,7 @@ def test_a_killed_sandbox_leaves_no_pool_process(tmp_path: Path) -> None:
     started = children_of(running.process.pid)
     assert started
     running.stop(signal.SIGKILL)
-    deadline = time.monotonic() + 10
-    while not all(has_ended(pid) for pid in started):
-        assert time.monotonic() < deadline, "pool processes outlive the sandbox"
-        time.sleep(0.05)
+    wait_until_ended(started)
 
 
 @pytest.mark.parametrize("fault", ["hang", "drip; seconds=30"])
