@@ -12,9 +12,9 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_aft
 
 from config import ProviderName, Settings
 from domain import CallProgress, Capability, ImageAnswer, ImageModel, ImageRequest, RecoversBy, TaskId
-from errors import ConfigError, RateLimitError, RetryableError
+from errors import ConfigError, RateLimitError, RetryableError, TaskNotCreatedError
 from providers._download import ResultDownloader
-from providers.nanobanana import NanoBanana
+from providers.nanobanana import FIRST_POLL_S, NanoBanana
 from providers.reve import Reve
 
 log = logging.getLogger(__name__)
@@ -22,6 +22,7 @@ log = logging.getLogger(__name__)
 FIRST_PAUSE_S = 1.0  # at most, before the second attempt; the bound doubles with each one
 LONGEST_PAUSE_S = 30.0  # a provider that asks for more is not waited for in a worker's slot: the run is put off
 SANDBOX_KEY = SecretStr("sandbox")
+SANDBOX_POLL_S = 0.2  # it is near and quick; a vendor is asked less often
 
 Models = Mapping[Capability, ImageModel]
 
@@ -91,6 +92,7 @@ async def _build(name: ProviderName, settings: Settings, http: httpx.AsyncClient
                 base_url=sandbox_url or str(settings.nanobanana_base_url).rstrip("/"),
                 api_key=key or SANDBOX_KEY,
                 downloader=downloader,
+                first_poll_s=SANDBOX_POLL_S if sandbox_url else FIRST_POLL_S,
             )
     log.info("provider.ready", extra={"provider": name, "model": model.model, "sandbox": sandbox_url is not None})
     return RepeatWhenNothingWasAccepted(
@@ -143,7 +145,8 @@ class RepeatWhenNothingWasAccepted:
 def _worth_waiting_for(error: BaseException) -> bool:
     if isinstance(error, RateLimitError):
         return (error.retry_after or 0) <= LONGEST_PAUSE_S
-    return isinstance(error, RetryableError)
+    # A task that was not created has used its row of the ledger: the run is put off and takes a new one.
+    return isinstance(error, RetryableError) and not isinstance(error, TaskNotCreatedError)
 
 
 _jittered_s = wait_random_exponential(multiplier=FIRST_PAUSE_S, max=LONGEST_PAUSE_S)

@@ -104,6 +104,10 @@ class NotReachedError(RetryableError):
     code = "not_reached"
 
 
+class TaskNotCreatedError(RetryableError):
+    code = "not_created"
+
+
 class ChargeUnknownError(ProviderError):
     code = "charge_unknown"
 

@@ -195,14 +195,10 @@ async def _first_of(*waits: object, timeout_s: float) -> None:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def run_worker(settings: Settings, *, once: bool = False) -> None:
-    """Everything a worker process needs, from the connection to the signals."""
+async def run_worker(settings: Settings, *, stop: asyncio.Event, once: bool = False) -> None:
+    """Connect, work until `stop` is set (with `once`: until nothing is due), and leave everything tidy."""
     load_pack(settings.scene_pack)
     worker_id = settings.worker_id or f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
-    stop = asyncio.Event()
-    for signal_number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(signal_number, stop.set)
-
     async with AsyncExitStack() as stack:
         connections = settings.worker_concurrency * CONNECTIONS_PER_RUN
         http = await stack.enter_async_context(build_http_client(max_connections=connections))
@@ -226,6 +222,13 @@ async def run_worker(settings: Settings, *, once: bool = False) -> None:
     log.info("worker.stopped", extra={"worker_id": worker_id})
 
 
+async def run_until_signalled(settings: Settings, *, once: bool) -> None:
+    stop = asyncio.Event()
+    for signal_number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(signal_number, stop.set)
+    await run_worker(settings, stop=stop, once=once)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="Process products.")
     parser.add_argument("--once", action="store_true", help="process what is due, then exit")
@@ -233,7 +236,7 @@ def main() -> None:
     try:
         settings = load_settings()
         configure_logging(settings.log_level, service="worker")
-        asyncio.run(run_worker(settings, once=once))
+        asyncio.run(run_until_signalled(settings, once=once))
     except ConfigError as error:
         sys.exit(f"Vitrine's worker cannot start: {error}")
 

@@ -28,6 +28,7 @@ from errors import (
     RequestRejectedError,
     RetryableError,
     TaskFailedError,
+    TaskNotCreatedError,
     UnsafeUrlError,
 )
 from pictures import check_answer
@@ -156,7 +157,7 @@ class NanoBanana:
             pause = min(pause * POLL_GROWTH, self._longest_poll_s)
             try:
                 link = await self._poll(task_id, min(clock() + POLL_TIMEOUT_S, ends_at))
-            except (TaskFailedError, ContentRefusedError):
+            except (TaskFailedError, TaskNotCreatedError, ContentRefusedError):
                 raise
             except ProviderError as error:
                 bad_polls += 1
@@ -195,7 +196,9 @@ class NanoBanana:
         flag = number_in(data.get("successFlag"))
         if flag == _RUNNING:
             return None
-        if flag in (_NOT_CREATED, _FAILED):
+        if flag == _NOT_CREATED:
+            raise self._not_created(data)
+        if flag == _FAILED:
             raise self._failed(data)
         if flag != _DONE:
             raise BadResponseError("nanobanana's task is in a state that is not known.", provider=self.provider)
@@ -203,6 +206,15 @@ class NanoBanana:
         if link is None:
             raise BadResponseError("nanobanana's task is done but holds no result.", provider=self.provider)
         return link
+
+    def _not_created(self, data: dict[str, Any]) -> ProviderError:
+        """Often the picture's link could not be fetched at that moment: nothing was made, another time it may be."""
+        words = str(data.get("errorMessage") or "")
+        if _POLICY_WORDS.search(words):
+            return self._refused(words)
+        said = self._api.redacted(words)
+        message = "nanobanana could not create the task" + (f": {said}" if said else ".")
+        return TaskNotCreatedError(message, provider=self.provider)
 
     def _failed(self, data: dict[str, Any]) -> ProviderError:
         words = str(data.get("errorMessage") or "")

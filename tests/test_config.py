@@ -15,7 +15,7 @@ MINIMAL: dict[str, Any] = {"supabase_url": "http://127.0.0.1:54321", "supabase_s
 
 
 def settings(**changes: Any) -> Settings:
-    return Settings(_env_file=None, **(MINIMAL | changes))
+    return Settings.model_validate(MINIMAL | changes)
 
 
 @pytest.fixture(autouse=True)

@@ -77,8 +77,8 @@ async def raw_server(
                 state.requests.append(request)
                 if not await script(len(state.requests) - 1, request, writer):
                     return
-        except (asyncio.IncompleteReadError, OSError):
-            pass
+        except (asyncio.IncompleteReadError, OSError, asyncio.CancelledError):
+            pass  # the client is gone, or the test is over
         finally:
             open_tasks.discard(task)
             writer.close()

@@ -86,6 +86,8 @@ UNSAFE_LINKS = [
     "https://cdn.example.org/r.png",
     "https://.cdn.example.org/r.png",
     "https://evilcdn.example.org/r.png",
+    "https://127.0.0.1%2f.cdn.example.org/r.png",
+    "https://127.0.0.1;.cdn.example.org/r.png",
     # what parsers disagree about
     "https://tempfile.aiquickdraw.com@127.0.0.1:PORT/",
     "https://user:password@tempfile.aiquickdraw.com/r.png",

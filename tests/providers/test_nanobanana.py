@@ -23,6 +23,7 @@ from errors import (
     RateLimitError,
     RequestRejectedError,
     TaskFailedError,
+    TaskNotCreatedError,
 )
 from providers.nanobanana import DOWNLOAD_ATTEMPTS, MAX_BAD_POLLS, NanoBanana, nearest_ratio
 from tests.contracts import exchange, load
@@ -65,7 +66,7 @@ POLL_OUTCOMES: dict[str, type[ProviderError] | str | None] = {
     "poll_running_as_text": "running",
     "poll_running_without_response": "running",
     "poll_failed": TaskFailedError,
-    "poll_not_created": TaskFailedError,
+    "poll_not_created": TaskNotCreatedError,
     "poll_done_file_url": BadResponseError,
     "poll_done_link_local": BadResponseError,
     "poll_done_with_null_response": BadResponseError,

@@ -24,6 +24,7 @@ from errors import (
     RateLimitError,
     RetryableError,
     TaskFailedError,
+    TaskNotCreatedError,
 )
 from providers._download import ResultDownloader
 from providers.nanobanana import NanoBanana
@@ -246,7 +247,7 @@ NANOBANANA_FAULTS: list[tuple[str, type[ProviderError] | None, bool]] = [
     ("odd_record; kind=flag_text", None, True),
     ("odd_record; kind=message", None, True),
     ("task_failed", TaskFailedError, True),
-    ("task_failed; flag=2; charged=false", TaskFailedError, False),
+    ("task_failed; flag=2; charged=false", TaskNotCreatedError, False),
     ("unknown_flag", BadResponseError, True),
     ("result_redirect", BadResponseError, True),
     ("result_redirect; direct=true", BadResponseError, True),
