@@ -224,7 +224,7 @@ def test_headers_that_disagree_are_refused() -> None:
     with pytest.raises(BadPictureError, match="disagree"):
         checked(lying)
     frame = jpeg_segment(0xC0, b"\x08" + struct.pack(">HH", 60_000, 60_000) + b"\x03" + bytes(9))
-    with pytest.raises(BadPictureError):
+    with pytest.raises(BadPictureError, match="two headers"):
         checked(jpeg_with(frame))
 
 
@@ -284,6 +284,13 @@ def test_a_picture_that_is_cut_off_is_refused(file_format: str, mode: str, share
     with pytest.raises(BadPictureError) as caught:
         checked(content[: int(len(content) * share)])
     assert caught.value.status == 422
+
+
+def test_a_png_whose_checksum_is_wrong_is_refused() -> None:
+    content = bytearray(encoded(drawing(), "PNG"))
+    content[content.index(b"IEND") - 5] ^= 1  # in the checksum of the pixels
+    with pytest.raises(BadPictureError, match="checksum"):
+        checked(bytes(content))
 
 
 @pytest.mark.parametrize("tail", [b"PK\x03\x04 an archive", b"%PDF-1.7", b"<script>alert(1)</script>", b"\x00" * 9])
