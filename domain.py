@@ -82,7 +82,7 @@ class Picture:
     media_type: str  #: image/png, image/jpeg or image/webp, by content
     width: int  #: pixels, as shown (orientation applied)
     height: int
-    has_alpha: bool
+    has_alpha: bool  #: at least one pixel is not fully opaque
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,13 +1,9 @@
-"""What is taken for a picture, what is left of it, and what is sent to models."""
+"""What is taken for a picture, and what is sent to models."""
 
 from __future__ import annotations
 
-import io
-import itertools
-import random
 import struct
 import tracemalloc
-import warnings
 import zlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -15,72 +11,22 @@ from pathlib import Path
 
 import pytest
 from PIL import Image, ImageCms, ImageOps
-from PIL.PngImagePlugin import PngInfo
 
-from domain import Picture
 from errors import BadPictureError
-from pictures import check_answer, check_upload, upright
+from pictures import check_answer, upright
+from tests.picture_files import (
+    checked,
+    drawing,
+    encoded,
+    exif,
+    jpeg_segment,
+    jpeg_with,
+    opened,
+    png_chunk,
+    png_with,
+)
 
 SAMPLES = Path(__file__).parent.parent / "samples"
-GPS_TAG, ORIENTATION_TAG, MAKE_TAG = 0x8825, 0x0112, 0x010F
-NOWHERE = b"Null Island"
-
-
-def checked(content: bytes, *, max_pixels: int = 32_000_000, max_side: int = 8192) -> Picture:
-    return check_upload(content, max_pixels=max_pixels, max_side=max_side)
-
-
-def drawing(width: int = 96, height: int = 64, mode: str = "RGB") -> Image.Image:
-    """A picture whose corners and edges all differ, so that a wrong turn shows."""
-    across = Image.linear_gradient("L").rotate(90).resize((width, height))
-    down = Image.linear_gradient("L").resize((width, height))
-    picture = Image.merge("RGB", (across, down, Image.new("L", (width, height), 90)))
-    if mode == "RGBA":
-        picture.putalpha(down)
-        return picture
-    return picture.convert(mode)
-
-
-def encoded(picture: Image.Image, file_format: str, **options: object) -> bytes:
-    file = io.BytesIO()
-    picture.save(file, file_format, **options)
-    return file.getvalue()
-
-
-def opened(content: bytes) -> Image.Image:
-    picture = Image.open(io.BytesIO(content))
-    picture.load()
-    return picture
-
-
-def exif(orientation: int = 1) -> Image.Exif:
-    tags = Image.Exif()
-    tags[MAKE_TAG] = "Camera " + NOWHERE.decode()
-    tags[ORIENTATION_TAG] = orientation
-    tags[GPS_TAG] = {1: "N", 2: (0.0, 0.0, 0.0), 3: "E", 4: (0.0, 0.0, 0.0)}
-    return tags
-
-
-def png_chunk(name: bytes, body: bytes) -> bytes:
-    return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
-
-
-def png_with(chunks: bytes, content: bytes | None = None) -> bytes:
-    """A PNG with more chunks right behind its header."""
-    content = content or encoded(drawing(), "PNG")
-    return content[:33] + chunks + content[33:]
-
-
-def jpeg_segment(marker: int, body: bytes) -> bytes:
-    return struct.pack(">BBH", 0xFF, marker, len(body) + 2) + body
-
-
-def jpeg_with(segments: bytes, content: bytes | None = None) -> bytes:
-    content = content or encoded(drawing(), "JPEG")
-    return content[:2] + segments + content[2:]
-
-
-# ------------------------------------------------------------------------------------------------ what is accepted
 
 
 @pytest.mark.parametrize("name", ["ring.jpg", "necklace.jpg", "earrings.jpg", "cup.jpg", "old-photo.jpg"])
@@ -167,9 +113,6 @@ def test_what_only_begins_like_a_picture_is_refused(content: bytes) -> None:
     with pytest.raises(BadPictureError) as caught:
         checked(content)
     assert caught.value.status == 422
-
-
-# ------------------------------------------------------------------------------------------------ size before pixels
 
 
 def bomb_png(side: int) -> bytes:
@@ -262,9 +205,6 @@ def test_endless_parts_are_refused(content: bytes) -> None:
         checked(content)
 
 
-# ------------------------------------------------------------------------------------------------ stills, whole
-
-
 @pytest.mark.parametrize(
     "content",
     [
@@ -300,141 +240,6 @@ def test_whatever_follows_the_end_is_cut(file_format: str, tail: bytes) -> None:
     assert checked(content + tail).content == checked(content).content
 
 
-# ------------------------------------------------------------------------------------------------ metadata
-
-
-def secretive(file_format: str) -> bytes:
-    """A picture with the place in every corner that holds text."""
-    if file_format == "PNG":
-        texts = PngInfo()
-        texts.add_text("Comment", NOWHERE.decode())
-        texts.add_itxt("XML:com.adobe.xmp", f"<x:xmpmeta>{NOWHERE.decode()}</x:xmpmeta>")
-        content = encoded(drawing(), "PNG", exif=exif(), pnginfo=texts, dpi=(300, 300))
-        return png_with(png_chunk(b"tIME", bytes(7)) + png_chunk(b"prVt", NOWHERE), content)
-    options = {"exif": exif(), "xmp": b"<x:xmpmeta>" + NOWHERE + b"</x:xmpmeta>"}
-    if file_format == "WEBP":
-        return encoded(drawing(mode="RGBA"), "WEBP", **options)
-    thumbnail = jpeg_segment(0xE0, b"JFXX\x00\x10" + NOWHERE)
-    photoshop = jpeg_segment(0xED, b"Photoshop 3.0\x00" + NOWHERE)
-    more_pictures = jpeg_segment(0xE2, b"MPF\x00" + NOWHERE)
-    content = encoded(drawing(), "JPEG", comment=NOWHERE, dpi=(300, 300), **options)
-    return jpeg_with(thumbnail + photoshop + more_pictures, content)
-
-
-@pytest.mark.parametrize("file_format", ["JPEG", "PNG", "WEBP"])
-def test_no_place_no_camera_and_no_text_survives(file_format: str) -> None:
-    content = secretive(file_format)
-    assert NOWHERE in content
-    picture = checked(content)
-    assert NOWHERE not in picture.content
-    tags = opened(picture.content).getexif()
-    assert GPS_TAG not in tags
-    assert MAKE_TAG not in tags
-    plain = encoded(drawing(mode="RGBA" if file_format == "WEBP" else "RGB"), file_format)
-    assert opened(picture.content).tobytes() == opened(plain).tobytes()
-
-
-def test_a_jfif_thumbnail_does_not_survive() -> None:
-    """It may show what was cropped away."""
-    header = b"JFIF\x00\x01\x01\x00\x00\x01\x00\x01\x02\x02" + bytes(12)
-    content = encoded(drawing(), "JPEG")
-    without = content[2 + 2 + struct.unpack_from(">H", content, 4)[0] :]
-    picture = checked(content[:2] + jpeg_segment(0xE0, header) + without)
-    assert picture.content[:20] == content[:2] + jpeg_segment(0xE0, header[:12] + b"\x00\x00")
-
-
-@pytest.mark.parametrize("orientation", range(1, 9))
-@pytest.mark.parametrize("file_format", ["JPEG", "PNG", "WEBP"])
-def test_the_orientation_is_kept_and_the_size_is_as_shown(file_format: str, orientation: int) -> None:
-    content = encoded(drawing(), file_format, exif=exif(orientation))
-    picture = checked(content)
-    assert opened(picture.content).getexif().get(ORIENTATION_TAG, 1) == orientation
-    shown = ImageOps.exif_transpose(opened(content))
-    assert (picture.width, picture.height) == shown.size
-    assert ImageOps.exif_transpose(opened(picture.content)).tobytes() == shown.tobytes()
-
-
-@pytest.mark.parametrize("value", [0, 9, 65_535])
-def test_an_orientation_that_does_not_exist_is_upright(value: int) -> None:
-    picture = checked(encoded(drawing(), "JPEG", exif=exif(value)))
-    assert (picture.width, picture.height) == (96, 64)
-    assert b"Exif" not in picture.content
-
-
-@pytest.mark.parametrize("file_format", ["JPEG", "PNG", "WEBP"])
-def test_colour_profile_and_density_are_kept(file_format: str) -> None:
-    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-    content = encoded(drawing(), file_format, icc_profile=profile, dpi=(300, 300))
-    kept = opened(checked(content).content).info
-    assert kept["icc_profile"] == profile
-    assert kept.get("dpi") == opened(content).info.get("dpi")
-
-
-# ------------------------------------------------------------------------------------------------ hostile bytes
-
-
-@pytest.mark.parametrize("seed", range(4))
-def test_two_thousand_mutations_end_in_a_picture_or_a_clear_refusal(seed: int) -> None:
-    """Nothing but BadPictureError is raised, and no warning is given."""
-    chance = random.Random(seed)
-    starts = [
-        encoded(drawing(), "JPEG", exif=exif(6), icc_profile=b"x" * 200),
-        encoded(drawing(), "JPEG", progressive=True),
-        secretive("PNG"),
-        encoded(drawing(mode="P"), "PNG", transparency=0),
-        secretive("WEBP"),
-        encoded(drawing(), "WEBP", lossless=True),
-    ]
-    outcomes: set[int] = set()
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        for start, _ in zip(itertools.cycle(starts), range(500), strict=False):
-            content = mutated(start, chance)
-            for judge in (checked, check_answer, upright):
-                try:
-                    judge(content)
-                    outcomes.add(200)
-                except BadPictureError as error:
-                    outcomes.add(error.status)
-    assert {200, 422} <= outcomes <= {200, 413, 415, 422}
-    assert [str(warning.message) for warning in caught] == []
-
-
-def mutated(content: bytes, chance: random.Random) -> bytes:
-    changed = bytearray(content)
-    for _ in range(chance.choice((1, 1, 2, 8, 40))):
-        at = chance.randrange(len(changed))
-        match chance.randrange(4):
-            case 0:
-                changed[at] = chance.randrange(256)
-            case 1:
-                changed[at] ^= 1 << chance.randrange(8)
-            case 2:
-                del changed[at : at + chance.randrange(1, 40)]
-            case _:
-                changed[at:at] = chance.randbytes(chance.randrange(1, 40))
-        changed = changed or bytearray(b"\x00")
-    if content.startswith(b"\x89PNG") and chance.random() < 0.7:
-        return with_right_checksums(bytes(changed))
-    return bytes(changed)
-
-
-def with_right_checksums(content: bytes) -> bytes:
-    """So that a mutation gets past the checksums, to what lies behind them."""
-    fixed, position = bytearray(content), 8
-    while position + 12 <= len(fixed):
-        (length,) = struct.unpack_from(">I", fixed, position)
-        end = position + 12 + length
-        if end > len(fixed):
-            break
-        struct.pack_into(">I", fixed, end - 4, zlib.crc32(fixed[position + 4 : end - 4]))
-        position = end
-    return bytes(fixed)
-
-
-# ------------------------------------------------------------------------------------------------ answers of models
-
-
 def test_an_answer_that_is_tiny_is_refused() -> None:
     with pytest.raises(BadPictureError, match="only 63 × 200 pixels"):
         check_answer(encoded(drawing(63, 200), "PNG"))
@@ -450,9 +255,6 @@ def test_a_cut_out_is_a_good_answer() -> None:
     answer = check_answer(encoded(drawing(mode="RGBA"), "PNG"))
     assert answer.has_alpha
     assert answer.media_type == "image/png"
-
-
-# ------------------------------------------------------------------------------------------------ for models
 
 
 @pytest.mark.parametrize(

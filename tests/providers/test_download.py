@@ -158,9 +158,6 @@ def the_second_loopback_is_public(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_addresses, "is_public", lambda address: address == "127.0.0.2")
 
 
-# ------------------------------------------------------------------------------------------------ where to
-
-
 async def test_unsafe_links_are_refused_and_nobody_is_called(downloader: ResultDownloader) -> None:
     assert len(UNSAFE_LINKS) >= 60
     async with raw_server(always(http_answer()), host="127.0.0.1") as canary:
@@ -286,9 +283,6 @@ async def test_a_redirect_to_nowhere_ends() -> None:
             await it.fetch(f"http://127.0.0.1:{server.port}/r.png")
 
 
-# ------------------------------------------------------------------------------------------------ the sandbox
-
-
 async def test_only_the_sandboxs_own_origin_may_be_local() -> None:
     async with raw_server(always(http_answer(body=b"picture"))) as sandbox, raw_server(always(http_answer())) as canary:
         async with sandbox_downloader(f"http://127.0.0.1:{sandbox.port}/") as downloader:
@@ -311,9 +305,6 @@ async def test_a_sandbox_may_have_a_name() -> None:
         sandbox_downloader(f"http://localhost:{server.port}") as downloader,
     ):
         assert await downloader.fetch(f"http://localhost:{server.port}/r.png") == b"picture"
-
-
-# ------------------------------------------------------------------------------------------------ how much, how long
 
 
 async def fetch_from(script: Script, **options: float) -> bytes:

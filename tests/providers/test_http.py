@@ -226,9 +226,6 @@ async def test_a_key_that_cannot_be_sent_stops_the_start(http: httpx.AsyncClient
         ProviderApi(http, provider="reve", base_url="https://api.reve.com", api_key=SecretStr(key))
 
 
-# ------------------------------------------------------------------------------------------------ reading values
-
-
 @pytest.mark.parametrize(
     ("value", "seconds"),
     [

@@ -137,9 +137,6 @@ async def answer_to(
         return await model.generate(request, Ledger()), vendor
 
 
-# ------------------------------------------------------------------------------------------------ documented answers
-
-
 def test_every_documented_answer_has_an_outcome_here() -> None:
     assert {page.name for page in PAGES} == set(SUBMIT_OUTCOMES) | set(POLL_OUTCOMES)
 
@@ -214,9 +211,6 @@ def test_the_nearest_of_the_vendors_ratios_is_asked_for(width: int, height: int,
     assert nearest_ratio(width, height) == ratio
 
 
-# ------------------------------------------------------------------------------------------------ the order of events
-
-
 async def test_the_task_id_is_stored_before_the_first_poll() -> None:
     vendor = Vendor(answers={SUBMIT: [accepted()], POLL: []})
     ledger = Ledger(requests_so_far=lambda: len(vendor.requests))
@@ -286,9 +280,6 @@ async def test_a_policy_refusal_of_the_order_is_told_apart() -> None:
         await answer_to([], submit=submit)
 
 
-# ------------------------------------------------------------------------------------------------ polling
-
-
 @pytest.mark.parametrize(
     "trouble",
     [
@@ -348,9 +339,6 @@ async def test_a_task_that_policy_refused_is_told_apart(data: dict[str, object])
 async def test_a_task_that_never_ends_can_still_be_resumed_later() -> None:
     with pytest.raises(ChargeUnknownError, match="still not done"):
         await answer_to([polled(0)], deadline_s=0.1)
-
-
-# ------------------------------------------------------------------------------------------------ the result
 
 
 async def test_a_result_that_is_late_or_cut_is_fetched_again() -> None:

@@ -141,9 +141,6 @@ async def test_nothing_is_sent_when_the_ledger_forbids_it() -> None:
     assert vendor.requests == []
 
 
-# ------------------------------------------------------------------------------------------------ money
-
-
 @pytest.mark.parametrize(
     ("credits_used", "micros"),
     [(30, 40_000), ("30", 40_000), (32.5, 43_333), (0, 0), (-1, None), ("many", None), (None, None), (True, None)],
@@ -190,9 +187,6 @@ async def test_the_estimate_follows_the_price_list(
         assert model.price_micros(image_request(capability, width=width, height=1000)) == micros
 
 
-# ------------------------------------------------------------------------------------------------ answers
-
-
 @pytest.mark.parametrize("picture", [png(), png(alpha=255)])
 async def test_a_removed_background_must_be_gone(picture: bytes) -> None:
     """Without one transparent pixel it is not a cut-out, and four scenes would be bought on top of it."""
@@ -221,9 +215,6 @@ async def test_words_in_an_error_are_redacted() -> None:
     assert message.startswith("reve answered 400: BAD No [key] at [link] for [address] [code] blah")
     assert len(message) < 350
     assert message.isprintable()
-
-
-# ------------------------------------------------------------------------------------------------ before sending
 
 
 @pytest.mark.parametrize(
@@ -255,9 +246,6 @@ async def test_a_source_that_cannot_be_read_in_time_is_retried() -> None:
     async with httpx.AsyncClient() as http:
         with pytest.raises(RetryableError, match="nothing was sent"):
             await reve(http, deadline_s=10.1).generate(image_request(source=Slow()), Ledger())
-
-
-# ------------------------------------------------------------------------------------------------ the wire
 
 
 async def test_a_refused_connection_is_not_reached() -> None:
