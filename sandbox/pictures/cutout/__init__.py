@@ -47,5 +47,4 @@ def working_mask(colour: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
     shrink = min(1.0, _WORKING_LONG_SIDE / max(colour.shape[:2]))
     small = cv2.resize(colour, None, fx=shrink, fy=shrink, interpolation=cv2.INTER_AREA)
     lab = cv2.cvtColor(small.astype(np.float32) / 255.0, cv2.COLOR_RGB2LAB)
-    background = estimate_background(lab)
-    return segment(lab, background, gather_evidence(lab, background))
+    return segment(lab, gather_evidence(lab, estimate_background(lab)))

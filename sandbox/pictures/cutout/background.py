@@ -48,6 +48,8 @@ def estimate_background(lab: Floats) -> Background:
     # Grain that the small grid averaged away still counts as spread, so measure it at working size.
     full_surface = cv2.resize(surface, (width, height), interpolation=cv2.INTER_CUBIC)
     full_support = cv2.resize(support, (width, height), interpolation=cv2.INTER_LINEAR)
+    # Likewise the exact place of a wall-floor line.
+    full_surface = full_surface + _row_profile(lab - full_surface, full_support)
     squared = cv2.resize((lab - full_surface) ** 2, grid_size, interpolation=cv2.INTER_AREA)
     typical = np.average(squared.reshape(-1, 3), axis=0, weights=support.reshape(-1) + 1e-6)
     variance = typical + _local_mean(squared - typical, support, sigma=0.1 * _GRID_LONG_SIDE, prior=0.1)

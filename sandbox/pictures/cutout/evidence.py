@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sandbox.pictures.cutout.background import Background
+from sandbox.pictures.cutout.smoothing import smooth_globally
 
 Floats = npt.NDArray[np.float32]
 
@@ -22,38 +23,53 @@ class Evidence:
 
     #: Departure of the chroma that a shadow cannot explain; never negative.
     chroma: Floats
+    #: The part of it that is a loss of the background's own tint, as on silver and glass; never negative.
+    neutral: Floats
     #: Lightness above the background; never negative.
     brighter: Floats
     #: Lightness below the background; never negative.
     darker: Floats
-    #: Cube root of the light left, as if it were a shadow: 1 = background, below about 0.5 too dark for a shadow.
+    #: Cube root of the light left, as if it were a shadow: 1 = background.
     shade: Floats
-    #: Fine light-dark detail (glints, engravings, wires) beyond the background's own texture; never negative.
-    detail: Floats
+    #: Fine bright marks (glints, lit wires) beyond the background's own texture; never negative.
+    glint: Floats
+    #: Fine dark marks (wires, engravings); never negative.
+    line: Floats
+    #: The background's own chroma, in Lab units: how much tint there is to follow or to lose.
+    tint: Floats
 
 
 def gather_evidence(lab: Floats, background: Background) -> Evidence:
     """Compare an H x W x 3 float32 Lab picture with its estimated background."""
     smooth = cv2.GaussianBlur(lab, (0, 0), 0.7)
-    shade = (smooth[..., 0] + 16.0) / (background.surface[..., 0] + 16.0)
-    residual = smooth[..., 1:] - background.surface[..., 1:] * shade[..., None]
-    chroma = np.sqrt(((residual / background.spread[..., 1:]) ** 2).sum(axis=-1))
-    lightness = (smooth[..., 0] - background.surface[..., 0]) / background.spread[..., 0]
+    surface = background.surface
+    shade = (smooth[..., 0] + 16.0) / (surface[..., 0] + 16.0)
+    residual = (smooth[..., 1:] - surface[..., 1:] * shade[..., None]) / background.spread[..., 1:]
+    # A mean over the region tells a slight but steady departure from noise, which averages out.
+    steady = smooth_globally(residual, lab, strength=20.0, edge_scale=3.0)
+    chroma = 0.5 * np.linalg.norm(residual, axis=-1) + 0.5 * np.linalg.norm(steady, axis=-1)
+    tint = np.linalg.norm(surface[..., 1:], axis=-1)
+    away_from_tint = -(steady * surface[..., 1:]).sum(axis=-1) / np.maximum(tint, 1.0)
+    lightness = (smooth[..., 0] - surface[..., 0]) / background.spread[..., 0]
+    glint, line = _fine_marks(smooth[..., 0], background)
     return Evidence(
         chroma=chroma,
+        neutral=np.maximum(away_from_tint, 0.0),
         brighter=np.maximum(lightness, 0.0),
         darker=np.maximum(-lightness, 0.0),
         shade=shade,
-        detail=_detail(smooth[..., 0], background),
+        glint=glint,
+        line=line,
+        tint=tint,
     )
 
 
-def _detail(lightness: Floats, background: Background) -> Floats:
-    """Local contrast of thin structures: what opening and closing with a small disc would remove."""
+def _fine_marks(lightness: Floats, background: Background) -> tuple[Floats, Floats]:
+    """What opening and closing with a small disc remove: fine bright marks and fine dark marks."""
     disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (9, 9))
-    bright_lines = lightness - cv2.morphologyEx(lightness, cv2.MORPH_OPEN, disc)
-    dark_lines = cv2.morphologyEx(lightness, cv2.MORPH_CLOSE, disc) - lightness
-    thin = np.maximum(bright_lines, dark_lines)
+    bright = lightness - cv2.morphologyEx(lightness, cv2.MORPH_OPEN, disc)
+    dark = cv2.morphologyEx(lightness, cv2.MORPH_CLOSE, disc) - lightness
     sure = background.support > 0.5
-    usual = float(np.quantile(thin[sure], 0.95)) if sure.any() else 0.0
-    return np.maximum(thin - usual, 0.0) / background.spread[..., 0]
+    usual_bright, usual_dark = (float(np.quantile(m[sure], 0.95)) if sure.any() else 0.0 for m in (bright, dark))
+    spread = background.spread[..., 0]
+    return np.maximum(bright - usual_bright, 0.0) / spread, np.maximum(dark - usual_dark, 0.0) / spread

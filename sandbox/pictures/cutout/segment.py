@@ -4,20 +4,26 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from sandbox.pictures.cutout.background import Background
+from sandbox.pictures.cutout.enclosure import held_between
 from sandbox.pictures.cutout.evidence import Evidence
 from sandbox.pictures.cutout.smoothing import smooth_globally
 
 Floats = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
 
+_LARGEST_RIM = 0.2  # of the product's area: what may be peeled off in one piece
 
-def segment(lab: Floats, background: Background, evidence: Evidence) -> Mask:
+
+def segment(lab: Floats, evidence: Evidence) -> Mask:
     """The product's mask (H x W bool) at working size; never empty, never the whole picture."""
     likelihood = _likelihood(evidence)
-    smoothed = smooth_globally(likelihood[..., None], lab, strength=60.0, edge_scale=3.0)[..., 0]
-    mask = smoothed > 0.5
-    mask = _settle_holes(mask, background, evidence)
+    smoothed = smooth_globally(likelihood[..., None], lab, strength=16.0, edge_scale=3.0)[..., 0]
+    mask = _with_thin_parts(smoothed > 0.5, likelihood)
+    mask = _without_soft_rims(mask, lab, evidence, likelihood)
+    differs = (evidence.chroma > 2.0) | (evidence.brighter > 2.5)
+    mask |= held_between(mask, differs)
+    mask = _settle_holes(mask, evidence)
+    mask = _without_fringe(mask, evidence)
     mask = _keep_pieces(mask, likelihood)
     share = float(mask.mean())
     if not 0.0005 < share < 0.95:
@@ -26,15 +32,95 @@ def segment(lab: Floats, background: Background, evidence: Evidence) -> Mask:
 
 
 def _likelihood(evidence: Evidence) -> Floats:
-    """0..1 per pixel; the scale follows the strongest evidence so that pale products on pale walls still count."""
-    strong = float(np.quantile(evidence.chroma, 0.98))
-    chroma_scale = np.clip(0.2 * strong, 5.0, 14.0)
-    too_dark = np.clip((0.62 - evidence.shade) / 0.12, 0.0, 2.0)
-    score = evidence.chroma / chroma_scale + evidence.brighter / 9.0 + evidence.detail / 7.0 + too_dark
+    """0..1 per pixel; about 0.5 where one kind of evidence alone just suffices."""
+    score = (
+        evidence.chroma / _chroma_scale(evidence.chroma)
+        + evidence.neutral / 8.0
+        + evidence.brighter / 9.0
+        + evidence.glint / 4.0
+        + evidence.line / 7.0
+        + _too_dark(evidence)
+    )
     return (1.0 / (1.0 + np.exp(-5.0 * (score - 1.0)))).astype(np.float32)
 
 
-def _settle_holes(mask: Mask, background: Background, evidence: Evidence) -> Mask:
+def _chroma_scale(chroma: Floats) -> float:
+    """The departure that counts as product, in units of spread.
+
+    It follows the strongest colour in the picture: light through a coloured stone tints its shadow by up to a fifth
+    or so of the stone's own colour, while a pale product on a pale wall has no strong colour at all.
+    """
+    coloured = chroma[chroma > 6.0]
+    strong = float(np.quantile(coloured, 0.8)) if coloured.size > 0.002 * chroma.size else 0.0
+    return float(np.clip(0.24 * strong, 3.2, 17.0))
+
+
+def _too_dark(evidence: Evidence) -> Floats:
+    """Darkness beyond a shadow's, where there is no tint by which to tell; thin rims are contact shadows."""
+    deep = np.clip((0.60 - evidence.shade) / 0.12, 0.0, 2.0) * np.clip(1.0 - evidence.tint / 10.0, 0.0, 1.0)
+    across = round(0.02 * max(deep.shape)) | 1
+    thick = cv2.morphologyEx(deep, cv2.MORPH_OPEN, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (across, across)))
+    return np.minimum(deep, 1.5 * cv2.dilate(thick, np.ones((3, 3), np.uint8)))
+
+
+def _without_soft_rims(mask: Mask, lab: Floats, evidence: Evidence, likelihood: Floats) -> Mask:
+    """Peel off what fades into the background: contact shadows and light that coloured glass throws.
+
+    The outside is let in through pixels whose colour changes slowly for how far they depart from the background; a
+    product's outline is steep, so there it stops.
+    """
+    smooth = cv2.GaussianBlur(lab, (0, 0), 0.8)
+    across = cv2.Sobel(smooth, cv2.CV_32F, 1, 0, ksize=3, scale=0.125)
+    down = cv2.Sobel(smooth, cv2.CV_32F, 0, 1, ksize=3, scale=0.125)
+    steepness = cv2.dilate(np.sqrt((across * across + down * down).sum(axis=-1)), np.ones((3, 3), np.uint8))
+    departure = _departure(evidence)
+    soft = mask & (steepness < 0.11 * departure) & (evidence.brighter < 3.0)
+    count, labels = cv2.connectedComponents((soft | ~mask).astype(np.uint8), connectivity=4)
+    outside = np.bincount(labels.ravel(), weights=(~mask).ravel(), minlength=count)
+    outside[0] = 0
+    rims = soft & (outside > 0)[labels]
+    # A rim as large as the product is no rim: the outside broke in through a gap in a faint outline.
+    count, labels = cv2.connectedComponents(rims.astype(np.uint8), connectivity=4)
+    area = np.bincount(labels.ravel(), minlength=count)
+    rims &= (area < _LARGEST_RIM * mask.sum())[labels]
+    peeled = mask & ~rims
+    # Peeling leaves crumbs of the shadow's steeper places.
+    return cv2.morphologyEx(peeled.astype(np.uint8), cv2.MORPH_OPEN, np.ones((2, 2), np.uint8)) > 0
+
+
+def _without_fringe(mask: Mask, evidence: Evidence) -> Mask:
+    """Trim the outermost pixels that only carry the blur of a much stronger neighbour.
+
+    Evidence that barely suffices is reached a pixel or two outside a strongly coloured outline.
+    """
+    departure = _departure(evidence) * mask
+    strongest = cv2.dilate(departure, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (7, 7)))
+    weak = mask & (departure < 0.42 * strongest)
+    rim = mask & (cv2.erode(mask.astype(np.uint8), cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (7, 7))) == 0)
+    trimmable = weak & rim
+    count, labels = cv2.connectedComponents((trimmable | ~mask).astype(np.uint8), connectivity=4)
+    meets_outside = np.bincount(labels.ravel(), weights=(~mask).ravel(), minlength=count) > 0
+    meets_outside[0] = False
+    return mask & ~(trimmable & meets_outside[labels])
+
+
+def _departure(evidence: Evidence) -> Floats:
+    """How far a pixel's colour is from the background's, about in Lab units."""
+    return np.hypot(100.0 * np.abs(1.0 - evidence.shade), evidence.chroma).astype(np.float32)
+
+
+def _with_thin_parts(mask: Mask, likelihood: Floats) -> Mask:
+    """Add wires, which the smoothing wears away: weaker pixels count where they connect to strong ones."""
+    weak = (likelihood > 0.3).astype(np.uint8)
+    count, labels = cv2.connectedComponents(weak, connectivity=8)
+    strong = np.bincount(labels.ravel(), weights=(likelihood > 0.8).ravel(), minlength=count)
+    size = np.bincount(labels.ravel(), minlength=count)
+    keep = (strong > 0.3 * size) & (strong >= 6)
+    keep[0] = False
+    return mask | keep[labels]
+
+
+def _settle_holes(mask: Mask, evidence: Evidence) -> Mask:
     """Fill enclosed regions unless the background shows through them."""
     looks_like_background = (evidence.chroma < 4.0) & (evidence.brighter < 4.0) & (evidence.darker < 6.0)
     count, labels, stats, _ = cv2.connectedComponentsWithStats((~mask).astype(np.uint8), connectivity=4)
