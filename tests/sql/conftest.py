@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
@@ -10,31 +9,17 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from embedded.postgres import PostgresServer
-from scripts.migrate import migrate
 from tests.conftest import PostgresWithTemplates
 from tests.sql.database import Database
+from tests.sql.server import make_ready, prepare_migrated, wait_for_expiring_leases
 
 Connect = Callable[..., Database]
-
-
-def prepare_migrated(server: PostgresServer, dbname: str) -> None:
-    server.bootstrap(dbname)
-    migrate(server.dsn("postgres", dbname=dbname))
-
-
-def wait_for_expiring_leases(server: PostgresServer) -> None:
-    """Leases of a second, the shortest, are honoured for that long after a start of Postgres."""
-    with psycopg.connect(server.dsn(), autocommit=True) as connection:
-        statement = "select now() > pg_postmaster_start_time() + interval '1 second'"
-        while connection.execute(statement).fetchone() != (True,):
-            time.sleep(0.05)
 
 
 @pytest.fixture(scope="session")
 def migrated(postgres: PostgresWithTemplates) -> PostgresWithTemplates:
     """The server, with a template `migrated`."""
-    postgres.server.bootstrap()  # makes the roles, which are the whole server's
+    make_ready(postgres.server)
     postgres.add_template("migrated", prepare_migrated)
     wait_for_expiring_leases(postgres.server)
     return postgres
@@ -43,11 +28,7 @@ def migrated(postgres: PostgresWithTemplates) -> PostgresWithTemplates:
 @pytest.fixture(scope="session")
 def shared_dsn(migrated: PostgresWithTemplates) -> str:
     """One migrated database for the session, as role `postgres`; `dsn` is the same, emptied."""
-    name = migrated.create_database("migrated")
-    with psycopg.connect(migrated.server.dsn(), autocommit=True) as connection:
-        # No test here pulls the plug, so none has to wait for the disk.
-        connection.execute(sql.SQL("alter database {} set synchronous_commit = off").format(sql.Identifier(name)))
-    return migrated.server.dsn("postgres", dbname=name)
+    return migrated.server.dsn("postgres", dbname=migrated.create_database("migrated"))
 
 
 @pytest.fixture

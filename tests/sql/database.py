@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, LiteralString, cast
+from typing import Any
 from uuid import UUID, uuid4
 
 import psycopg
@@ -42,7 +42,7 @@ class Database:
         self.connection.execute(sql.SQL("set role {}").format(sql.Identifier(role)))
 
     def rows(self, query: str, *parameters: object) -> list[tuple[Any, ...]]:
-        return self.connection.execute(cast("LiteralString", query), parameters or None).fetchall()
+        return self.connection.execute(query.encode(), parameters or None).fetchall()
 
     def row(self, query: str, *parameters: object) -> tuple[Any, ...]:
         (row,) = self.rows(query, *parameters)
@@ -55,7 +55,7 @@ class Database:
 
     def execute(self, statement: str, *parameters: object) -> int:
         """How many rows it changed."""
-        return self.connection.execute(cast("LiteralString", statement), parameters or None).rowcount
+        return self.connection.execute(statement.encode(), parameters or None).rowcount
 
     def call_all(self, function: str, **arguments: object) -> list[Any]:
         """Call a function by named arguments, as PostgREST does; one value for each row that it returns."""
@@ -185,7 +185,8 @@ class Database:
     def budget(self) -> tuple[int, int]:
         """(reserved, spent) of the day in micro-dollars."""
         return self.row(
-            "select coalesce(sum(reserved_micros), 0)::bigint, coalesce(sum(spent_micros), 0)::bigint from public.budgets"
+            "select coalesce(sum(reserved_micros), 0)::bigint, coalesce(sum(spent_micros), 0)::bigint"
+            " from public.budgets"
         )
 
 

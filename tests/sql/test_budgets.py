@@ -60,7 +60,9 @@ def test_what_is_reused_costs_nothing_and_passes_a_used_up_cap(database: Databas
 def test_without_a_limit_money_is_counted_all_the_same(database: Database) -> None:
     run = database.claimed_product()
     database.do_step(run, "cutout")
-    assert database.row("select scope, period = (now() at time zone 'utc')::date, limit_micros from public.budgets") == (
+    assert database.row(
+        "select scope, period = (now() at time zone 'utc')::date, limit_micros from public.budgets"
+    ) == (
         "day",
         True,
         None,

@@ -1,4 +1,4 @@
-"""Rules that hold for every table and function in `public`, read from the catalogue: a new one that forgets is found."""
+"""Rules for every table and function in `public`, read from the catalogue: a new one that forgets is found."""
 
 from __future__ import annotations
 
@@ -45,11 +45,14 @@ def test_clients_may_read_products_and_nothing_else(owner: Database) -> None:
 
 
 def test_clients_may_use_no_sequence(owner: Database) -> None:
-    assert owner.rows(
-        "select relname from pg_class where relnamespace = 'public'::regnamespace and relkind = 'S'"
-        " and (has_sequence_privilege('anon', oid, 'usage, select, update')"
-        "   or has_sequence_privilege('authenticated', oid, 'usage, select, update'))"
-    ) == []
+    assert (
+        owner.rows(
+            "select relname from pg_class where relnamespace = 'public'::regnamespace and relkind = 'S'"
+            " and (has_sequence_privilege('anon', oid, 'usage, select, update')"
+            "   or has_sequence_privilege('authenticated', oid, 'usage, select, update'))"
+        )
+        == []
+    )
 
 
 @pytest.mark.parametrize("role", ["anon", "authenticated"])
@@ -59,18 +62,24 @@ def test_clients_may_call_no_function(owner: Database, role: str) -> None:
 
 def test_public_may_call_no_function(owner: Database) -> None:
     """A right of everybody's is also that of roles to come."""
-    assert owner.rows(
-        f"{FUNCTIONS} and exists (select from aclexplode(coalesce(proacl, acldefault('f', proowner))) as acl"
-        " where acl.grantee = 0)"
-    ) == []
+    assert (
+        owner.rows(
+            f"{FUNCTIONS} and exists (select from aclexplode(coalesce(proacl, acldefault('f', proowner))) as acl"
+            " where acl.grantee = 0)"
+        )
+        == []
+    )
 
 
 def test_the_service_may_call_every_function_and_write_every_table(owner: Database) -> None:
     assert owner.rows(f"{FUNCTIONS} and not has_function_privilege('service_role', oid, 'execute')") == []
-    assert owner.rows(
-        f"{TABLES} and exists (select from unnest(array['SELECT', 'INSERT', 'UPDATE', 'DELETE']) as kind (name)"
-        " where not has_table_privilege('service_role', pg_class.oid, kind.name))"
-    ) == []
+    assert (
+        owner.rows(
+            f"{TABLES} and exists (select from unnest(array['SELECT', 'INSERT', 'UPDATE', 'DELETE']) as kind (name)"
+            " where not has_table_privilege('service_role', pg_class.oid, kind.name))"
+        )
+        == []
+    )
 
 
 def test_every_function_pins_its_search_path(owner: Database) -> None:
@@ -96,11 +105,14 @@ def test_no_function_has_two_signatures(owner: Database) -> None:
 
 def test_every_foreign_key_can_be_followed_backwards(owner: Database) -> None:
     """Without an index, deleting a product reads the other table from end to end."""
-    assert owner.rows(
-        "select conname from pg_constraint where contype = 'f' and connamespace = 'public'::regnamespace"
-        " and not exists (select from pg_index where indrelid = conrelid and indkey[0] = conkey[1]"
-        "   and (indpred is null or pg_get_expr(indpred, indrelid) like '%IS NOT NULL%'))"
-    ) == []
+    assert (
+        owner.rows(
+            "select conname from pg_constraint where contype = 'f' and connamespace = 'public'::regnamespace"
+            " and not exists (select from pg_index where indrelid = conrelid and indkey[0] = conkey[1]"
+            "   and (indpred is null or pg_get_expr(indpred, indrelid) like '%IS NOT NULL%'))"
+        )
+        == []
+    )
 
 
 def test_realtime_sends_products_and_nothing_else_with_the_whole_old_row(owner: Database) -> None:

@@ -79,9 +79,7 @@ def test_a_stale_lease_changes_nothing(database: Database, function: str, lose: 
 
 
 @pytest.mark.parametrize("function", FENCED)
-def test_a_worker_that_comes_just_too_late_changes_nothing(
-    connect: Connect, database: Database, function: str
-) -> None:
+def test_a_worker_that_comes_just_too_late_changes_nothing(connect: Connect, database: Database, function: str) -> None:
     """It waits for the claim that takes its run, and is refused when that commits."""
     run = working(database)
     database.expire_lease(run)
@@ -151,5 +149,3 @@ class TestFactsAboutMoney:
 
     def test_a_settlement_of_nothing_is_an_error(self, database: Database) -> None:
         assert error_of(lambda: database.finish_call(uuid4())).sqlstate == "VT004"
-
-

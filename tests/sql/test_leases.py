@@ -88,7 +88,9 @@ class TestHandBack:
         database.call("hand_back_v1", **run.held, delay_s=60, reason="x" * 600)
         row = database.run(run.run_id)
         assert (row["status"], row["deferrals"], row["error_message"]) == ("pending", 1, "x" * 500)
-        assert database.value("select run_at between now() + interval '50 s' and now() + interval '60 s' from public.runs")
+        assert database.value(
+            "select run_at between now() + interval '50 s' and now() + interval '60 s' from public.runs"
+        )
 
     @pytest.mark.parametrize(("delay_s", "rings"), [(0, 1), (60, 0)])
     def test_rings_the_others_only_when_there_is_work_at_once(

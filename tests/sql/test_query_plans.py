@@ -20,8 +20,8 @@ FILL = """
 create temporary table filler as
   select gen_random_uuid() as product_id, gen_random_uuid() as run_id, number <= %(finished)s as finished, number
   from generate_series(1, %(finished)s + %(queued)s) as number;
-insert into public.products (id, status, run_no) select product_id, case when finished then 'completed' else 'pending' end, 1
-  from filler;
+insert into public.products (id, status, run_no)
+  select product_id, case when finished then 'completed' else 'pending' end, 1 from filler;
 insert into public.product_private
   (product_id, raw_bucket, raw_key, raw_media_type, raw_sha256, raw_bytes, raw_width, raw_height, event_seq)
   select product_id, 'b', 'k', 'image/jpeg', repeat('0', 64), 1, 1, 1, 1 from filler;
@@ -32,7 +32,8 @@ insert into public.runs
     now() - number * interval '1 ms'
   from filler order by random();
 insert into public.steps
-  (run_id, product_id, name, input_hash, state, bucket, object_key, media_type, content_sha256, width, height, finished_at)
+  (run_id, product_id, name, input_hash, state, bucket, object_key, media_type, content_sha256, width, height,
+   finished_at)
   select run_id, product_id, name, md5(product_id || name), 'done', 'b', 'k', 'image/png', 'x', 1, 1, now()
   from filler, unnest(%(names)s::text[]) as name where number <= %(with_steps)s;
 insert into public.calls

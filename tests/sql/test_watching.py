@@ -16,6 +16,7 @@ STEPS = ("cutout", *SCENES)
 PLAN = {name: {"state": "waiting", "label": name.title()} for name in STEPS}
 #: A message of Realtime may be 1 MB, and carries the new row.
 MAX_ROW_BYTES = 64 * 1024
+URLS_SMALL = "products_generated_image_urls_is_small_array"
 
 
 def do_everything(database: Database, run: Run) -> None:
@@ -134,9 +135,7 @@ class TestEvents:
 
 
 def append_event(database: Database, run: Run) -> int | None:
-    number: int | None = database.call(
-        "append_event_v1", product=run.product_id, run=None, kind="test", details={}
-    )
+    number: int | None = database.call("append_event_v1", product=run.product_id, run=None, kind="test", details={})
     return number
 
 
@@ -183,10 +182,10 @@ class TestRow:
             ("raw_image_url = repeat('u', 2049)", "products_urls_short"),
             ("variants = jsonb_build_array(repeat('v', 16384))", "products_variants_is_small_array"),
             ("progress = jsonb_build_object('p', repeat('p', 16384))", "products_progress_is_small_object"),
-            ("generated_image_urls = jsonb_build_array(repeat('u', 8192))", "products_generated_image_urls_is_small_array"),
+            ("generated_image_urls = jsonb_build_array(repeat('u', 8192))", URLS_SMALL),
             ("variants = '{}'", "products_variants_is_small_array"),
             ("progress = '[]'", "products_progress_is_small_object"),
-            ("generated_image_urls = 'null'", "products_generated_image_urls_is_small_array"),
+            ("generated_image_urls = 'null'", URLS_SMALL),
             ("status = 'done'", "products_status_known"),
         ],
     )  # fmt: skip
@@ -237,4 +236,3 @@ class TestDeletedProduct:
         assert deleted == 1
         assert finished is None or finished.sqlstate in ("VT001", "40P01")
         assert database.value("select count(*) from public.runs") == 0
-
