@@ -5,15 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
-import psycopg
 import pytest
-from psycopg import sql
 
 from tests.conftest import PostgresWithTemplates
 from tests.sql.database import Database
 from tests.sql.server import make_ready, prepare_migrated, wait_for_expiring_leases
 
 Connect = Callable[..., Database]
+
+
+def empty(database: Database) -> None:
+    """Delete all rows of all our tables."""
+    for (table,) in database.rows("select tablename from pg_tables where schemaname = 'public'"):
+        database.execute(f'delete from public."{table}"')
 
 
 @pytest.fixture(scope="session")
@@ -33,11 +37,10 @@ def shared_dsn(migrated: PostgresWithTemplates) -> str:
 
 @pytest.fixture
 def dsn(shared_dsn: str) -> str:
-    with psycopg.connect(shared_dsn) as connection:
-        tables = connection.execute("select tablename from pg_tables where schemaname = 'public'").fetchall()
-        for (table,) in tables:
-            connection.execute(sql.SQL("delete from {}").format(sql.Identifier("public", table)))
-        connection.execute("delete from auth.users")
+    owner = Database(shared_dsn, "postgres")
+    empty(owner)
+    owner.execute("delete from auth.users")
+    owner.connection.close()
     return shared_dsn
 
 
