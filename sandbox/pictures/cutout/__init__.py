@@ -28,18 +28,38 @@ def cut_out_pixels(colour: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     cv2.setNumThreads(1)  # the server already runs one process per core
     height, width = colour.shape[:2]
     mask = working_mask(colour)
+    rows, columns = _surroundings(mask, colour.shape[:2])
+    part = colour[rows, columns]
+    mask_rows, mask_columns = _scaled(rows, mask.shape[0] / height), _scaled(columns, mask.shape[1] / width)
 
-    shrink = min(1.0, (MAX_MATTE_PIXELS / (height * width)) ** 0.5)
-    matte_size = (round(width * shrink), round(height * shrink))
-    matte_colour = colour if shrink == 1.0 else cv2.resize(colour, matte_size, interpolation=cv2.INTER_AREA)
-    alpha = refine_alpha(matte_colour, mask)
-    cleaned = clean_edge_colours(matte_colour, alpha, reach=max(2, round(max(matte_size) / 300)))
+    shrink = min(1.0, (MAX_MATTE_PIXELS / (part.shape[0] * part.shape[1])) ** 0.5)
+    part_size = (part.shape[1], part.shape[0])
+    small = part if shrink == 1.0 else cv2.resize(part, None, fx=shrink, fy=shrink, interpolation=cv2.INTER_AREA)
+    alpha = refine_alpha(small, mask[mask_rows, mask_columns])
+    cleaned = clean_edge_colours(small, alpha, reach=max(2, round(max(small.shape) / 300)))
     alpha_bytes = (alpha * 255.0).round().astype(np.uint8)
     if shrink < 1.0:
-        alpha_bytes = cv2.resize(alpha_bytes, (width, height), interpolation=cv2.INTER_LINEAR)
-        cleaned = cv2.resize(cleaned, (width, height), interpolation=cv2.INTER_LINEAR)
-        cleaned = np.where((alpha_bytes == 255)[..., None], colour, cleaned)
-    return np.dstack([cleaned, alpha_bytes])
+        alpha_bytes = cv2.resize(alpha_bytes, part_size, interpolation=cv2.INTER_LINEAR)
+        cleaned = cv2.resize(cleaned, part_size, interpolation=cv2.INTER_LINEAR)
+        cleaned = np.where((alpha_bytes == 255)[..., None], part, cleaned)
+    rgba = np.zeros((height, width, 4), dtype=np.uint8)
+    rgba[rows, columns] = np.dstack([cleaned, alpha_bytes])
+    return rgba
+
+
+def _surroundings(mask: npt.NDArray[np.bool_], shape: tuple[int, int]) -> tuple[slice, slice]:
+    """The full-size rows and columns around the mask, with a margin for the soft edge, in whole mask pixels."""
+    slices = []
+    for axis, full in zip((1, 0), shape, strict=True):
+        occupied = np.flatnonzero(mask.any(axis=axis))
+        size = mask.shape[1 - axis]
+        first, last = max(0, int(occupied[0]) - 16), min(size, int(occupied[-1]) + 17)
+        slices.append(slice(round(first * full / size), round(last * full / size)))
+    return slices[0], slices[1]
+
+
+def _scaled(extent: slice, factor: float) -> slice:
+    return slice(round(extent.start * factor), round(extent.stop * factor))
 
 
 def working_mask(colour: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:

@@ -19,6 +19,8 @@ _ROUNDS = 7  # re-weighted least squares settles within five or six rounds
 _POLYNOMIAL_DEGREE = 3  # vignettes and falloff; higher degrees start to follow the product
 _MIN_SPREAD = np.float32([1.3, 0.8, 0.8])  # Lab units: JPEG noise of a clean studio background
 
+_MARGINS_AGREE = 6.0  # Lab units; one margin alone may show a shadow or the product
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Background:
@@ -41,7 +43,8 @@ def estimate_background(lab: Floats) -> Background:
 
     surface, support, noise = _fit_polynomial(grid)
     for _ in range(2):  # each pass sees the background better and so trusts more of it
-        surface = surface + _row_profile(grid - surface, support)
+        surface = surface + _row_profile(grid - surface)
+        support = _support(grid - surface, noise)
         surface = surface + _local_mean(grid - surface, support, sigma=0.06 * _GRID_LONG_SIDE, prior=0.05)
         support = _support(grid - surface, noise)
 
@@ -49,7 +52,7 @@ def estimate_background(lab: Floats) -> Background:
     full_surface = cv2.resize(surface, (width, height), interpolation=cv2.INTER_CUBIC)
     full_support = cv2.resize(support, (width, height), interpolation=cv2.INTER_LINEAR)
     # Likewise the exact place of a wall-floor line.
-    full_surface = full_surface + _row_profile(lab - full_surface, full_support)
+    full_surface = full_surface + _row_profile(lab - full_surface)
     squared = cv2.resize((lab - full_surface) ** 2, grid_size, interpolation=cv2.INTER_AREA)
     typical = np.average(squared.reshape(-1, 3), axis=0, weights=support.reshape(-1) + 1e-6)
     variance = typical + _local_mean(squared - typical, support, sigma=0.1 * _GRID_LONG_SIDE, prior=0.1)
@@ -105,11 +108,13 @@ def _support(residual: Floats, noise: Floats) -> Floats:
     return np.exp(-squared).astype(np.float32)
 
 
-def _row_profile(residual: Floats, support: Floats) -> Floats:
-    """H x 1 x 3: mean residual of each row's background, zero where a row shows hardly any."""
-    total = support.sum(axis=1)[:, None]
-    profile = (residual * support[..., None]).sum(axis=1) / (total + 0.1 * support.shape[1])
-    return profile[:, None, :].astype(np.float32)
+def _row_profile(residual: Floats) -> Floats:
+    """H x 1 x 3: what the left and the right margin agree on, row by row: a wall that meets a floor, planks, stripes."""
+    margin = max(2, round(0.12 * residual.shape[1]))
+    left = np.median(residual[:, :margin], axis=1)
+    right = np.median(residual[:, -margin:], axis=1)
+    agree = np.linalg.norm(left - right, axis=-1, keepdims=True) < _MARGINS_AGREE
+    return (np.where(agree, (left + right) / 2.0, 0.0))[:, None, :].astype(np.float32)
 
 
 def _local_mean(values: Floats, support: Floats, *, sigma: float, prior: float) -> Floats:

@@ -45,16 +45,18 @@ def gather_evidence(lab: Floats, background: Background) -> Evidence:
     surface = background.surface
     shade = (smooth[..., 0] + 16.0) / (surface[..., 0] + 16.0)
     residual = (smooth[..., 1:] - surface[..., 1:] * shade[..., None]) / background.spread[..., 1:]
+    tint = _length(surface[..., 1:])
+    residual = _without_bounced_light(residual, surface, tint, shade)
     # A mean over the region tells a slight but steady departure from noise, which averages out.
     steady = smooth_globally(residual, lab, strength=20.0, edge_scale=3.0)
-    chroma = 0.5 * np.linalg.norm(residual, axis=-1) + 0.5 * np.linalg.norm(steady, axis=-1)
-    tint = np.linalg.norm(surface[..., 1:], axis=-1)
-    away_from_tint = -(steady * surface[..., 1:]).sum(axis=-1) / np.maximum(tint, 1.0)
+    chroma = 0.5 * _length(residual) + 0.5 * _length(steady)
+    away_from_tint = -_dot(steady, surface[..., 1:]) / np.maximum(tint, 1.0)
     lightness = (smooth[..., 0] - surface[..., 0]) / background.spread[..., 0]
     glint, line = _fine_marks(smooth[..., 0], background)
     return Evidence(
         chroma=chroma,
-        neutral=np.maximum(away_from_tint, 0.0),
+        # No more than all of the tint can be lost; beyond that it is another colour's light.
+        neutral=np.clip(away_from_tint, 0.0, tint * shade / background.spread[..., 1]),
         brighter=np.maximum(lightness, 0.0),
         darker=np.maximum(-lightness, 0.0),
         shade=shade,
@@ -62,6 +64,14 @@ def gather_evidence(lab: Floats, background: Background) -> Evidence:
         line=line,
         tint=tint,
     )
+
+
+def _without_bounced_light(residual: Floats, surface: Floats, tint: Floats, shade: Floats) -> Floats:
+    """The chroma residual (H x W x 2) less any loss of tint in deep shade, where light bounced off the product rules."""
+    untinted = -surface[..., 1:] / np.maximum(tint, 1.0)[..., None]
+    loss = np.maximum(_dot(residual, untinted), 0.0)
+    share = np.clip((0.65 - shade) / 0.3, 0.0, 1.0)
+    return residual - (share * loss)[..., None] * untinted
 
 
 def _fine_marks(lightness: Floats, background: Background) -> tuple[Floats, Floats]:
@@ -73,3 +83,11 @@ def _fine_marks(lightness: Floats, background: Background) -> tuple[Floats, Floa
     usual_bright, usual_dark = (float(np.quantile(m[sure], 0.95)) if sure.any() else 0.0 for m in (bright, dark))
     spread = background.spread[..., 0]
     return np.maximum(bright - usual_bright, 0.0) / spread, np.maximum(dark - usual_dark, 0.0) / spread
+
+
+def _dot(first: Floats, second: Floats) -> Floats:
+    return np.einsum("ijk,ijk->ij", first, second)
+
+
+def _length(vectors: Floats) -> Floats:
+    return np.sqrt(_dot(vectors, vectors))

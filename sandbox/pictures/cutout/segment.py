@@ -38,7 +38,7 @@ def _likelihood(evidence: Evidence) -> Floats:
         + evidence.neutral / 8.0
         + evidence.brighter / 9.0
         + evidence.glint / 4.0
-        + evidence.line / 7.0
+        + evidence.line / 7.0 * np.clip((evidence.shade - 0.5) / 0.25, 0.2, 1.0)  # the slit under a bead is dark, too
         + _too_dark(evidence)
     )
     return (1.0 / (1.0 + np.exp(-5.0 * (score - 1.0)))).astype(np.float32)
@@ -52,12 +52,12 @@ def _chroma_scale(chroma: Floats) -> float:
     """
     coloured = chroma[chroma > 6.0]
     strong = float(np.quantile(coloured, 0.8)) if coloured.size > 0.002 * chroma.size else 0.0
-    return float(np.clip(0.24 * strong, 3.2, 17.0))
+    return float(np.clip(0.27 * strong, 3.2, 18.0))
 
 
 def _too_dark(evidence: Evidence) -> Floats:
-    """Darkness beyond a shadow's, where there is no tint by which to tell; thin rims are contact shadows."""
-    deep = np.clip((0.60 - evidence.shade) / 0.12, 0.0, 2.0) * np.clip(1.0 - evidence.tint / 10.0, 0.0, 1.0)
+    """Darkness beyond a shadow's, where it is broad; thin dark rims are contact shadows."""
+    deep = np.clip((0.60 - evidence.shade) / 0.12, 0.0, 2.0)
     across = round(0.02 * max(deep.shape)) | 1
     thick = cv2.morphologyEx(deep, cv2.MORPH_OPEN, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (across, across)))
     return np.minimum(deep, 1.5 * cv2.dilate(thick, np.ones((3, 3), np.uint8)))
@@ -72,7 +72,7 @@ def _without_soft_rims(mask: Mask, lab: Floats, evidence: Evidence, likelihood: 
     smooth = cv2.GaussianBlur(lab, (0, 0), 0.8)
     across = cv2.Sobel(smooth, cv2.CV_32F, 1, 0, ksize=3, scale=0.125)
     down = cv2.Sobel(smooth, cv2.CV_32F, 0, 1, ksize=3, scale=0.125)
-    steepness = cv2.dilate(np.sqrt((across * across + down * down).sum(axis=-1)), np.ones((3, 3), np.uint8))
+    steepness = cv2.dilate(np.sqrt(np.einsum("ijk,ijk->ij", across, across) + np.einsum("ijk,ijk->ij", down, down)), np.ones((3, 3), np.uint8))
     departure = _departure(evidence)
     soft = mask & (steepness < 0.11 * departure) & (evidence.brighter < 3.0)
     count, labels = cv2.connectedComponents((soft | ~mask).astype(np.uint8), connectivity=4)
@@ -95,7 +95,7 @@ def _without_fringe(mask: Mask, evidence: Evidence) -> Mask:
     """
     departure = _departure(evidence) * mask
     strongest = cv2.dilate(departure, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (7, 7)))
-    weak = mask & (departure < 0.42 * strongest)
+    weak = mask & (departure < 0.36 * strongest)
     rim = mask & (cv2.erode(mask.astype(np.uint8), cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (7, 7))) == 0)
     trimmable = weak & rim
     count, labels = cv2.connectedComponents((trimmable | ~mask).astype(np.uint8), connectivity=4)

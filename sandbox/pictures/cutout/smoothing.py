@@ -33,8 +33,8 @@ def smooth_globally(values: Floats, guide: Floats, *, strength: float, edge_scal
 
 
 def _edge_weights(guide: Floats, *, axis: int, edge_scale: float) -> Floats:
-    step = np.sqrt((np.diff(guide, axis=axis) ** 2).sum(axis=-1))
-    return np.exp(-step / edge_scale).astype(np.float32)
+    step = np.diff(guide, axis=axis)
+    return np.exp(-np.sqrt(np.einsum("ijk,ijk->ij", step, step)) / edge_scale).astype(np.float32)
 
 
 def _solve_lines(values: Floats, weights: Floats) -> Floats:
