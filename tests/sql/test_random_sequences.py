@@ -290,7 +290,7 @@ class Queue(RuleBasedStateMachine):
 
 def test_random_sequences_keep_every_promise(connect: Connect) -> None:
     Queue.database = connect()
-    run_state_machine_as_test(  # type: ignore[no-untyped-call]
+    run_state_machine_as_test(
         Queue,
         settings=settings(
             max_examples=60,
