@@ -15,7 +15,7 @@ import tempfile
 from pathlib import Path
 from typing import IO, Literal
 
-import psutil  # type: ignore[import-untyped]
+import psutil
 import psycopg
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
@@ -225,14 +225,16 @@ class PostgresServer:
             return
         pid = int(pid_file.read_text().partition("\n")[0])
         try:
-            process = psutil.Process(pid)
-            runs_on_our_files = Path(process.cwd()) == self.data_dir.resolve()
+            runs_on_our_files = Path(psutil.Process(pid).cwd()) == self.data_dir.resolve()
+        except psutil.ZombieProcess:  # killed, and its parent does not care: Postgres would take it for alive
+            runs_on_our_files = False
         except psutil.NoSuchProcess:
             return  # Postgres recognises such a file as stale, and checks shared memory by it
         if runs_on_our_files:
             self._run("pg_ctl", "stop", "-w", "-m", "fast", "-t", str(START_TIMEOUT_S))
         else:
-            pid_file.unlink()  # since the crash the number was given to another program, which must not be signalled
+            # Since a crash the number may belong to another program, which must not be signalled.
+            pid_file.unlink()
 
     def _run(self, program: str, *arguments: str) -> None:
         if self._system_user is not None:

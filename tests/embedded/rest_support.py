@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import itertools
 import time
+from typing import Any, cast
 
 import httpx
 import jwt
 import psycopg
+from postgrest import APIResponse
 
 from tests.stack import RunningStack
 
@@ -52,6 +54,11 @@ insert into book_shelves values (1, 1), (1, 2), (3, 2);
 insert into folders values (1, null, 'root'), (2, 1, 'left'), (3, 1, 'right');
 insert into "odd ""table%" values (1, 'found');
 """
+
+
+def rows_of(answer: APIResponse) -> list[dict[str, Any]]:
+    """The client's answer, of which its types say only that it is JSON."""
+    return cast(list[dict[str, Any]], answer.data)
 
 
 def new_name(kind: str) -> str:

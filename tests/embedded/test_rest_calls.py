@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-import pytest
-from postgrest.exceptions import APIError
-from rest_support import create, new_name, rest
+from typing import cast
 
+import pytest
+from postgrest import CountMethod
+from postgrest.exceptions import APIError
 from supabase import AsyncClient
+
+from tests.embedded.rest_support import create, new_name, rest
 from tests.stack import RunningStack
 
 FUNCTIONS = """
@@ -82,7 +85,7 @@ async def test_what_functions_return(
 
 async def test_rows_of_a_function_are_filtered_shaped_and_embed(functions: RunningStack, service: AsyncClient) -> None:
     answer = (
-        await service.rpc("call_books", {}, count="exact")  # type: ignore[arg-type]
+        await service.rpc("call_books", {}, count=CountMethod.exact)
         .select("id, covers(colour)")
         .gt("id", 1)
         .order("id", desc=True)
@@ -92,7 +95,7 @@ async def test_rows_of_a_function_are_filtered_shaped_and_embed(functions: Runni
     assert answer.data == [{"id": 4, "covers": None}, {"id": 3, "covers": {"colour": "blue"}}]
     assert answer.count == 3
     one = await service.rpc("call_book", {"book_id": 3}).execute()
-    assert one.data["title"] == "Rain"
+    assert cast(dict[str, object], one.data)["title"] == "Rain"
 
 
 def test_void_is_204_and_without_a_body(functions: RunningStack) -> None:
@@ -119,7 +122,7 @@ def test_get_takes_arguments_and_filters_from_the_query(functions: RunningStack,
 
 async def test_get_and_head_of_the_client(functions: RunningStack, service: AsyncClient) -> None:
     got = await service.rpc("call_add", {"a": 4}, get=True).execute()
-    counted = await service.rpc("call_books", {}, head=True, count="exact").execute()  # type: ignore[arg-type]
+    counted = await service.rpc("call_books", {}, head=True, count=CountMethod.exact).execute()
     assert got.data == 6
     assert counted.count == 4
 

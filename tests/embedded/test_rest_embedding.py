@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from postgrest import CountMethod
 from postgrest.exceptions import APIError
-from rest_support import rest
-
 from supabase import AsyncClient
+
+from tests.embedded.rest_support import rest, rows_of
 from tests.stack import RunningStack
 
 
@@ -19,7 +20,7 @@ async def test_a_to_one_and_a_to_many_side(library: RunningStack, service: Async
         {"id": 3, "writer": {"name": "Bob"}},
         {"id": 4, "writer": None},
     ]
-    assert [(row["name"], [book["title"] for book in row["books"]]) for row in authors.data] == [
+    assert [(row["name"], [book["title"] for book in row["books"]]) for row in rows_of(authors)] == [
         ("Ann", ["Cats and dogs", "The cat"]),
         ("Bob", ["Rain"]),
         ('Cleo (the "great"), jr.', []),
@@ -42,7 +43,7 @@ async def test_nested_filters_order_and_limit_stay_inside(library: RunningStack,
 async def test_inner_joins_drop_rows_and_are_counted(library: RunningStack, service: AsyncClient) -> None:
     answer = (
         await service.table("books")
-        .select("id, author:authors!author_id!inner(name)", count="exact")  # type: ignore[arg-type]
+        .select("id, author:authors!author_id!inner(name)", count=CountMethod.exact)
         .eq("author.name", "Ann")
         .order("id")
         .limit(1)
@@ -55,7 +56,7 @@ async def test_inner_joins_drop_rows_and_are_counted(library: RunningStack, serv
 async def test_inner_joins_work_on_the_many_side_and_when_nested(library: RunningStack, service: AsyncClient) -> None:
     answer = (
         await service.table("authors")
-        .select("id, books!author_id!inner(id, covers!inner(colour))", count="exact")  # type: ignore[arg-type]
+        .select("id, books!author_id!inner(id, covers!inner(colour))", count=CountMethod.exact)
         .eq("books.covers.colour", "red")
         .execute()
     )
@@ -66,13 +67,13 @@ async def test_inner_joins_work_on_the_many_side_and_when_nested(library: Runnin
 async def test_many_to_many_goes_through_the_junction(library: RunningStack, service: AsyncClient) -> None:
     books = await service.table("books").select("id, shelves(label)").order("id").execute()
     shelves = await service.table("shelves").select("id, books!book_shelves(id)").order("id").execute()
-    assert [sorted(shelf["label"] for shelf in row["shelves"]) for row in books.data] == [
+    assert [sorted(shelf["label"] for shelf in row["shelves"]) for row in rows_of(books)] == [
         ["new", "old"],
         [],
         ["old"],
         [],
     ]
-    assert [sorted(book["id"] for book in row["books"]) for row in shelves.data] == [[1], [1, 3]]
+    assert [sorted(book["id"] for book in row["books"]) for row in rows_of(shelves)] == [[1], [1, 3]]
 
 
 async def test_one_to_one_is_an_object_from_both_sides(library: RunningStack, service: AsyncClient) -> None:
@@ -108,13 +109,13 @@ async def test_rows_are_filtered_and_ordered_by_what_they_embed(library: Running
     with_cover = await service.table("books").select("id, covers()").not_.is_("covers", "null").order("id").execute()
     without = (
         await service.table("books")
-        .select("id, shelves(id)", count="exact")
+        .select("id, shelves(id)", count=CountMethod.exact)
         .is_("shelves", "null")
         .order("id")
-        .execute()  # type: ignore[arg-type]
+        .execute()
     )
     assert with_cover.data == [{"id": 1}, {"id": 3}]
-    assert [row["id"] for row in without.data] == [2, 4]
+    assert [row["id"] for row in rows_of(without)] == [2, 4]
     assert without.count == 2
     with rest(library) as client:
         ordered = client.get("/books?select=id,authors!author_id(name)&order=authors(name).desc.nullslast,id")
@@ -131,12 +132,12 @@ async def test_logic_trees_reach_into_embedded_tables(library: RunningStack, ser
         .order("id")
         .execute()
     )
-    assert [[book["id"] for book in row["books"]] for row in answer.data] == [[1], [3], []]
+    assert [[book["id"] for book in row["books"]] for row in rows_of(answer)] == [[1], [3], []]
 
 
 async def test_counting_the_embedded_rows(library: RunningStack, service: AsyncClient) -> None:
     answer = await service.table("authors").select("id, books!author_id(count)").order("id").execute()
-    assert [row["books"][0]["count"] for row in answer.data] == [2, 1, 0]
+    assert [row["books"][0]["count"] for row in rows_of(answer)] == [2, 1, 0]
 
 
 async def test_several_relationships_must_be_told_apart(library: RunningStack, service: AsyncClient) -> None:

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from rest_support import rest
-
 from supabase import AsyncClient
+
+from tests.embedded.rest_support import rest, rows_of
 from tests.stack import RunningStack
 
 Query = Any  # postgrest's builders have no common public type
@@ -57,7 +57,7 @@ async def test_filters_of_the_python_client(
     library: RunningStack, service: AsyncClient, narrow: Callable[[Query], Query], ids: list[int]
 ) -> None:
     answer = await narrow(service.table("authors").select("id")).order("id").execute()
-    assert [row["id"] for row in answer.data] == ids
+    assert [row["id"] for row in rows_of(answer)] == ids
 
 
 @pytest.mark.parametrize(

@@ -7,13 +7,13 @@ from collections.abc import AsyncIterator
 
 import httpx
 import pytest
-from rest_support import create, new_name, rest, user_token
 from starlette.applications import Starlette
 
 from embedded.identity import Identity
 from embedded.keys import StackKeys, create_keys
 from embedded.rest.service import POOL_SIZE, RestService
 from tests.conftest import PostgresWithTemplates
+from tests.embedded.rest_support import create, new_name, rest, user_token
 from tests.stack import RunningStack
 
 SLEEP = "create function {name}(seconds float) returns void language sql as 'select pg_sleep(seconds)'"

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from postgrest import CountMethod
 from postgrest.exceptions import APIError
-from rest_support import create, new_name, rest
-
 from supabase import AsyncClient
+
+from tests.embedded.rest_support import create, new_name, rest, rows_of
 from tests.stack import RunningStack
 
 
@@ -28,8 +29,8 @@ async def test_types_come_as_postgrest_writes_them(library: RunningStack, servic
 async def test_order_by_several_columns_with_nulls_where_asked(library: RunningStack, service: AsyncClient) -> None:
     nulls_first = await service.table("books").select("id").order("price", desc=True, nullsfirst=True).execute()
     nulls_last = await service.table("books").select("id").order("price", nullsfirst=False).order("id").execute()
-    assert [row["id"] for row in nulls_first.data] == [3, 2, 1, 4]
-    assert [row["id"] for row in nulls_last.data] == [4, 1, 2, 3]
+    assert [row["id"] for row in rows_of(nulls_first)] == [3, 2, 1, 4]
+    assert [row["id"] for row in rows_of(nulls_last)] == [4, 1, 2, 3]
     with rest(library) as client:
         by_city = client.get("/authors", params={"select": "id", "order": "data->home->>city.desc.nullslast"})
     assert [row["id"] for row in by_city.json()] == [1, 2, 3]
@@ -37,7 +38,7 @@ async def test_order_by_several_columns_with_nulls_where_asked(library: RunningS
 
 async def test_range_gives_the_rows_between_both_ends(library: RunningStack, service: AsyncClient) -> None:
     answer = await service.table("books").select("id").order("id").range(1, 2).execute()
-    assert [row["id"] for row in answer.data] == [2, 3]
+    assert [row["id"] for row in rows_of(answer)] == [2, 3]
 
 
 def test_range_header_and_parameters_meet_in_what_both_want(library: RunningStack) -> None:
@@ -60,7 +61,7 @@ def test_counts_come_in_the_content_range(library: RunningStack, count: str) -> 
 
 
 async def test_head_counts_without_rows(library: RunningStack, service: AsyncClient) -> None:
-    answer = await service.table("books").select("*", count="exact", head=True).gt("id", 1).execute()  # type: ignore[arg-type]
+    answer = await service.table("books").select("*", count=CountMethod.exact, head=True).gt("id", 1).execute()
     assert answer.count == 3
     assert answer.data == []
 

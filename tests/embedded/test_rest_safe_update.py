@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from rest_support import create, new_name, rest
 
 from embedded.rest.safe_update import unguarded_statement, words_of
+from tests.embedded.rest_support import create, new_name, rest
 from tests.stack import RunningStack
 
 

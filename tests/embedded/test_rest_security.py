@@ -8,8 +8,8 @@ import uuid
 import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
-from rest_support import create, new_name, rest, user_token
 
+from tests.embedded.rest_support import create, new_name, rest, user_token
 from tests.stack import RunningStack
 
 ANN, BOB = str(uuid.uuid4()), str(uuid.uuid4())
@@ -95,7 +95,7 @@ def _tokens(stack: RunningStack) -> dict[str, str]:
         "early": jwt.encode(claims | {"nbf": int(time.time()) + 600}, stack.jwt_secret, "HS256"),
         "foreign secret": jwt.encode(claims, "x" * 40, "HS256"),
         "foreign key": jwt.encode(claims, ec.generate_private_key(ec.SECP256R1()), "ES256"),
-        "unsigned": jwt.encode(claims, None, "none"),
+        "unsigned": jwt.encode(claims, "", "none"),
         "two parts": "a.b",
         "no JSON": "a.b.c",
     }
