@@ -116,9 +116,9 @@ async def _submit(request: Request, operation: str) -> Response:
         fault=call.fault_at(Moment.IN_THE_RESULT),
         created_ms=now_ms(),
     )
-    store.save(task)
     sandbox.invoice.note(call.line, input_paths=[urlsplit(url).path for url in order.image_urls])
     call.accept(work="scene", credit_count=order.credit_count, task_id=task.task_id)
+    store.save(task)
     runner.submit(task)
     if call.fault and call.fault.name == "server_error":
         return call.deliver(_error(call, _refusal_by(call.fault)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import multiprocessing
 import os
+import signal
 import threading
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -19,17 +20,21 @@ class PicturePool:
 
     def __init__(self) -> None:
         self._executor: ProcessPoolExecutor | None = None
+        self._stopped = False
 
     async def perform(self, job: PictureJob) -> bytes:
         """The finished picture file.
 
         Raises:
             UnreadableSourceError
-            BrokenProcessPool: A process died over it (out of memory); the next job starts new ones.
+            BrokenProcessPool: A process died over it (out of memory), or the pool was stopped. After a death the
+                next job starts new processes.
         """
+        if self._stopped:
+            raise BrokenProcessPool("the sandbox stops")
         if self._executor is None:
             self._executor = ProcessPoolExecutor(
-                PROCESSES, mp_context=multiprocessing.get_context("spawn"), initializer=_end_with_parent
+                PROCESSES, mp_context=multiprocessing.get_context("spawn"), initializer=_prepare_process
             )
         executor = self._executor
         try:
@@ -40,7 +45,8 @@ class PicturePool:
             raise
 
     def stop(self) -> None:
-        """Kill the processes, whatever they are doing."""
+        """Kill the processes, whatever they are doing, and take no more jobs."""
+        self._stopped = True
         if self._executor is None:
             return
         for process in multiprocessing.active_children():  # this process has no other children
@@ -49,8 +55,9 @@ class PicturePool:
         self._executor = None
 
 
-def _end_with_parent() -> None:
+def _prepare_process() -> None:
     """Leave no process behind when the sandbox is killed: a pool process alone would wait for work for ever."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl+C reaches the whole group; the sandbox itself ends us
     threading.Thread(target=_wait_for_parent, daemon=True).start()
 
 

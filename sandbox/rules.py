@@ -20,9 +20,7 @@ OPERATIONS: dict[Provider, tuple[str, ...]] = {
 FREE_OPERATIONS: dict[str, frozenset[str]] = {
     "balance": frozenset(),
     "credit": frozenset(),
-    "record-info": frozenset(
-        ("task_failed", "unknown_flag", "odd_record", "empty_picture", "policy_refusal", "result_redirect")
-    ),
+    "record-info": frozenset(("task_failed", "unknown_flag", "odd_record", "empty_picture", "policy_refusal")),
     "result": frozenset(("wrong_bytes", "degenerate", "decompression_bomb", "result_gone", "result_redirect")),
 }
 

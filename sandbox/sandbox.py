@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import secrets
 from dataclasses import dataclass
@@ -65,13 +66,16 @@ class Sandbox:
             UnreadableSourceError
         """
         least = sum(self.behaviour.latency.get(work, 0.0) for work in job.works)
-        slept = asyncio.ensure_future(asyncio.sleep(least))
-        try:
-            picture = ready_made(job) if self.behaviour.ready_made else await self._pool.perform(job)
-            await slept
-        finally:
-            slept.cancel()
+        clock = asyncio.get_running_loop().time
+        due = clock() + least
+        picture = ready_made(job) if self.behaviour.ready_made else await self._pool.perform(job)
+        with contextlib.suppress(TimeoutError):  # at a stop nobody waits for show
+            await asyncio.wait_for(self.stopping.wait(), due - clock())
         return picture
+
+    def abandon_work(self) -> None:
+        """Kill the picture work that is going on; its calls end with an error."""
+        self._pool.stop()
 
     def close(self) -> None:
         self._pool.stop()

@@ -12,7 +12,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from sandbox.sandbox import Sandbox
 
 HOST = "127.0.0.1"  # never another: the sandbox has no accounts and obeys everyone who reaches it
-GRACE_S = 3  # seconds that requests in flight have at a stop
+GRACE_S = 3  # seconds that picture work has at a stop; it takes about one
 
 
 class TransportInScope(HttpToolsProtocol):
@@ -36,7 +36,7 @@ class SandboxServer(uvicorn.Server):
                 log_level="warning",
                 server_header=False,
                 headers=[("server", "vitrine-sandbox")],
-                timeout_graceful_shutdown=GRACE_S,
+                timeout_graceful_shutdown=2 * GRACE_S,
                 backlog=4096,
             )
         )
@@ -50,7 +50,9 @@ class SandboxServer(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._sandbox.stopping.set()  # ends hanging and dripping answers
+        last_call = asyncio.get_running_loop().call_later(GRACE_S, self._sandbox.abandon_work)
         await super().shutdown(sockets)
+        last_call.cancel()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """A signal is a wish to stop, not a failure: the exit code stays 0 (uvicorn would raise it again)."""

@@ -186,12 +186,11 @@ def test_the_same_seed_and_calls_give_the_same_scenes(tmp_path: Path, neighbour:
     runs = []
     for name in ("first", "second"):
         running = SandboxProcess(tmp_path / name, "--seed", "7")
-        pictures = []
         with SandboxClient(running.url) as client:
-            for _ in range(2):
-                task_id = client.submit(f"{neighbour.url}/a.png", prompt="White marble, daylight", image_size="3:2")
-                url = client.finish(task_id)["response"]["resultImageUrl"]
-                pictures.append(client.get(url).content)
+            prompt = "White marble, daylight"
+            task_ids = [client.submit(f"{neighbour.url}/a.png", prompt=prompt, image_size="3:2") for _ in range(2)]
+            urls = [client.finish(task_id)["response"]["resultImageUrl"] for task_id in task_ids]
+            pictures = [client.get(url).content for url in urls]
         assert running.stop() == (0, "", "")
         runs.append(pictures)
     assert runs[0] == runs[1]

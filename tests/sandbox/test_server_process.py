@@ -6,6 +6,7 @@ import base64
 import contextlib
 import io
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -25,6 +26,11 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def children_of(pid: int) -> set[int]:
     """Process ids, straight from the kernel."""
     return {int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()}
+
+
+def pool_processes(pid: int) -> set[int]:
+    """Those children that work; multiprocessing has one more, its resource tracker."""
+    return {child for child in children_of(pid) if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()}
 
 
 def has_ended(pid: int) -> bool:
@@ -80,11 +86,31 @@ def test_a_stop_in_the_middle_of_picture_work_is_clean(tmp_path: Path) -> None:
 
     thread = threading.Thread(target=work)
     thread.start()
-    with SandboxClient(running.url) as client:
-        while not client.invoice(delivered="true")["lines"]:
-            time.sleep(0.05)
+    while not children_of(running.process.pid):
+        time.sleep(0.02)
+    time.sleep(0.3)  # now the pool loads its libraries or is at work: any moment is a good one
     assert running.stop() == (0, "", "")
     thread.join()
+
+
+def test_a_stop_kills_picture_work_that_takes_too_long(tmp_path: Path) -> None:
+    running = SandboxProcess(tmp_path)
+    answers: list[int] = []
+    body = {"prompt": "A ring on white marble"}
+
+    def work() -> None:
+        with SandboxClient(running.url) as client:
+            answers.append(client.post("/v1/image/create", json=body).status_code)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    while not (pool := pool_processes(running.process.pid)):
+        time.sleep(0.02)
+    for process in pool:
+        os.kill(process, signal.SIGSTOP)
+    assert running.stop() == (0, "", "")
+    thread.join()
+    assert answers == [500]
 
 
 def test_a_killed_sandbox_leaves_no_pool_process(tmp_path: Path) -> None:
