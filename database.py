@@ -9,6 +9,7 @@ from uuid import UUID
 
 from postgrest.exceptions import APIError
 from pydantic import ValidationError
+from supabase import AsyncClient
 
 from domain import (
     Buy,
@@ -39,7 +40,6 @@ from errors import (
     RetryableError,
     StoreUnavailableError,
 )
-from supabase import AsyncClient
 from supabase_client import NO_ANSWER, patiently
 
 #: The newest migration that this code needs.

@@ -23,7 +23,7 @@ from picture_formats import CleanFile, damaged, jpeg, png, webp
 Image.MAX_IMAGE_PIXELS = None
 MOST_PIXELS_EVER = 200_000_000  # 800 MB as RGBA
 
-MIN_ANSWER_SIDE = 64  # pixels; a model that answers with less has sent an error picture
+MIN_SIDE = 64  # pixels; a product cannot be seen in less, and a model that answers with less has sent an error picture
 MAX_ANSWER_PIXELS = 50_000_000  # the largest that a provider documents (Reve v2: about 4K by 4K) with room to spare
 MAX_ANSWER_SIDE = 16_384
 
@@ -47,7 +47,7 @@ def check_answer(
     *,
     max_pixels: int = MAX_ANSWER_PIXELS,
     max_side: int = MAX_ANSWER_SIDE,
-    min_side: int = MIN_ANSWER_SIDE,
+    min_side: int = MIN_SIDE,
 ) -> Picture:
     """A model's picture, held to the rules for uploads and to be plausible: not tiny, not wholly transparent.
 

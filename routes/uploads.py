@@ -87,6 +87,9 @@ async def judged_upload(state: ApiState, file: UploadFile) -> AsyncIterator[Judg
             max_pixels=settings.max_pixels,
             max_side=settings.max_side_px,
         )
+        if min(picture.width, picture.height) < pictures.MIN_SIDE:
+            size_text = f"{picture.width} × {picture.height}"
+            raise BadPictureError(f"The picture is only {size_text} pixels: a side needs {pictures.MIN_SIDE} or more.")
         sha256 = await asyncio.to_thread(lambda: hashlib.sha256(picture.content).hexdigest())
         yield JudgedUpload(picture=picture, sha256=sha256)
 

@@ -148,6 +148,7 @@ def animated_webp() -> bytes:
         (png_of_size(65_535, 65_535), 413, "65535 × 65535"),
         (png_of_size(8_000, 8_000), 413, "megapixels"),
         (animated_webp(), 422, "Animated"),
+        (small_photo(size=(300, 63)), 422, "300 × 63"),
     ],
     ids=[
         "empty",
@@ -161,6 +162,7 @@ def animated_webp() -> bytes:
         "bomb",
         "large",
         "animated",
+        "tiny",
     ],
 )
 async def test_what_is_not_a_picture_for_us_is_refused_with_a_sentence(
