@@ -148,7 +148,7 @@ class Invoice:
             self._lines[line.number] = line
             self._last_number = line.number
             self._credits[line.provider] += line.credits
-            if line.prompt is not None:
+            if line.output is not None:
                 self._asked[line.prompt, line.picture] += 1
             if line.output and line.origin and line.output != line.picture:
                 self._origins[line.output] = line.origin

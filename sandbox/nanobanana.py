@@ -16,7 +16,6 @@ from starlette.routing import Route
 
 from sandbox import hostile
 from sandbox.faults import Fault, Moment
-from sandbox.fingerprint import of_text
 from sandbox.nanobanana_orders import ENDPOINTS, RejectedError, new_task_id, read_order
 from sandbox.nanobanana_records import record_body
 from sandbox.sandbox import Call, Sandbox
@@ -112,7 +111,6 @@ async def _submit(request: Request, operation: str) -> Response:
         ratio=order.ratio,
         pixels=order.pixels,
         media_type=order.media_type,
-        seed=int(of_text(f"{sandbox.seed}:{call.prompt}:{sandbox.invoice.occurrence(call.line)}")[:8], 16),
         fault=call.fault_at(Moment.IN_THE_RESULT),
         created_ms=now_ms(),
     )

@@ -22,7 +22,7 @@ class PicturePool:
         self._executor: ProcessPoolExecutor | None = None
         self._stopped = False
 
-    async def perform(self, job: PictureJob) -> bytes:
+    async def perform(self, job: PictureJob, seed: int) -> bytes:
         """The finished picture file.
 
         Raises:
@@ -38,7 +38,7 @@ class PicturePool:
             )
         executor = self._executor
         try:
-            return await asyncio.get_running_loop().run_in_executor(executor, perform, job)
+            return await asyncio.get_running_loop().run_in_executor(executor, perform, job, seed)
         except BrokenProcessPool:
             if self._executor is executor:
                 self._executor = None

@@ -16,7 +16,6 @@ from starlette.routing import Route
 
 from sandbox import hostile
 from sandbox.faults import Fault, Moment
-from sandbox.fingerprint import of_text
 from sandbox.reve_orders import Order, RejectedError, read_order
 from sandbox.sandbox import Call, Sandbox
 from sandbox.wire import UnreadableBodyError, read_object, retry_after
@@ -97,9 +96,7 @@ def _read_order(call: Call, operation: str, body: Mapping[str, Any], media_type:
     prompt = call.prompt or ""
     if body and not isinstance(body.get("prompt") or body.get("edit_instruction") or "", str):
         raise RejectedError(400, "INVALID_PARAMETER", "the prompt is not a text")
-    # The seed depends on words and order of arrival only, so a run can be repeated.
-    seed = int(of_text(f"{call.sandbox.seed}:{prompt}:{call.sandbox.invoice.occurrence(call.line)}")[:8], 16)
-    order = read_order(operation, body, prompt=prompt, seed=seed, media_type=media_type)
+    order = read_order(operation, body, prompt=prompt, media_type=media_type)
     if order.first_picture is not None:
         call.sandbox.invoice.set_picture(call.line, order.first_picture)
     return order
@@ -112,7 +109,7 @@ async def _make(call: Call, order: Order) -> bytes:
         RejectedError: The picture turns out to be unreadable; nothing is billed.
     """
     try:
-        picture = await call.sandbox.make(order.job)
+        picture = await call.sandbox.make(order.job, call.line)
     except UnreadableSourceError as error:
         call.sandbox.invoice.refund(call.line)
         raise RejectedError(422, "INVALID_IMAGE", str(error)) from error

@@ -60,7 +60,7 @@ class Order:
     job: PictureJob
 
 
-def read_order(operation: str, body: Mapping[str, Any], *, prompt: str, seed: int, media_type: str) -> Order:
+def read_order(operation: str, body: Mapping[str, Any], *, prompt: str, media_type: str) -> Order:
     """The order that a request body means. `prompt` comes without a fault marker.
 
     Raises:
@@ -85,7 +85,7 @@ def read_order(operation: str, body: Mapping[str, Any], *, prompt: str, seed: in
     else:
         _check_references(prompt, len(pictures))
         size = size_for(ratio or (pictures[0][1].ratio if pictures else 1.5), CREATED_PIXELS)
-        steps = [Scene(prompt=prompt, width=size.width, height=size.height, seed=seed)]
+        steps = [Scene(prompt=prompt, width=size.width, height=size.height)]
     credit_count = prices.REVE_FAST_CREDITS if "fast" in version else prices.REVE_CREDITS[operation]
     for item in _list(body, "postprocessing"):
         step, extra, size = _postprocess(item, size)

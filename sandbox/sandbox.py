@@ -12,6 +12,7 @@ from pathlib import Path
 from starlette.requests import Request
 from starlette.responses import Response
 
+from sandbox import fingerprint
 from sandbox.behaviour import Behaviour, Provider
 from sandbox.delivery import Delivery
 from sandbox.faults import Fault, Moment, parse_fault, split_marker
@@ -59,8 +60,8 @@ class Sandbox:
     def credits_left(self, provider: Provider) -> int:
         return self.behaviour.credits.get(provider, 0) - self.invoice.credits_spent(provider)
 
-    async def make(self, job: PictureJob) -> bytes:
-        """Do the picture work, for as long as the behaviour says at least.
+    async def make(self, job: PictureJob, line: Line | None) -> bytes:
+        """Do the picture work that `line` bought, for as long as the behaviour says at least.
 
         Raises:
             UnreadableSourceError
@@ -68,10 +69,17 @@ class Sandbox:
         least = sum(self.behaviour.latency.get(work, 0.0) for work in job.works)
         clock = asyncio.get_running_loop().time
         due = clock() + least
-        picture = ready_made(job) if self.behaviour.ready_made else await self._pool.perform(job)
+        picture = ready_made(job) if self.behaviour.ready_made else await self._pool.perform(job, self._seed_for(line))
         with contextlib.suppress(TimeoutError):  # at a stop nobody waits for show
             await asyncio.wait_for(self.stopping.wait(), due - clock())
         return picture
+
+    def _seed_for(self, line: Line | None) -> int:
+        """From words, picture, and how often they came before: runs can be repeated, and asking again gives another."""
+        if line is None:  # the invoice was cleared meanwhile
+            return self.seed
+        text = f"{self.seed}:{line.prompt}:{line.picture}:{self.invoice.occurrence(line)}"
+        return int(fingerprint.of_text(text)[:8], 16)
 
     def abandon_work(self) -> None:
         """Kill the picture work that is going on; its calls end with an error."""

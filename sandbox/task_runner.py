@@ -84,15 +84,15 @@ class TaskRunner:
             flag = int(fault.number("flag"))
             raise _TaskFailedError("The generation failed.", flag=flag, charged=fault.flag("charged"))
         size = _output_size(task, source)
-        scene = Scene(prompt=task.prompt, width=size.width, height=size.height, seed=task.seed)
+        scene = Scene(prompt=task.prompt, width=size.width, height=size.height)
         job = PictureJob(source=source, steps=(scene,), media_type=task.media_type)
+        line = self._sandbox.invoice.line(task.line_number)
         try:
-            picture = await self._sandbox.make(job)
+            picture = await self._sandbox.make(job, line)
         except UnreadableSourceError as error:
             raise _TaskFailedError(str(error), code=400) from error
         except BrokenProcessPool as error:
             raise _TaskFailedError("The picture work failed.") from error
-        line = self._sandbox.invoice.line(task.line_number)
         if line is not None:
             self._sandbox.invoice.set_output(line, picture)
         if fault and fault.name == "degenerate":

@@ -33,7 +33,6 @@ class Task:
     ratio: float | None  #: width / height of the result; None: as the picture has it
     pixels: int  #: of the result, about
     media_type: str
-    seed: int
     fault: Fault | None
     created_ms: int  #: since 1970
     flag: int = GENERATING

@@ -42,7 +42,6 @@ class Scene:
     prompt: str
     width: int  #: pixels
     height: int
-    seed: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,8 +92,9 @@ _WORK_NAMES: dict[type[Step], Work] = {
 }
 
 
-def perform(job: PictureJob) -> bytes:
-    """The finished picture file. Heavy: runs in a pool process, and only there OpenCV is loaded.
+def perform(job: PictureJob, seed: int) -> bytes:
+    """The finished picture file; another `seed` gives other scenes. Heavy: runs in a pool process, and only there
+    OpenCV is loaded.
 
     Raises:
         UnreadableSourceError
@@ -104,7 +104,7 @@ def perform(job: PictureJob) -> bytes:
     picture = job.source
     try:
         for step in job.steps:
-            picture = _take(step, picture)
+            picture = _take(step, picture, seed)
         if picture is not None and job.media_type != "image/png":
             picture = _encoded(picture, job.media_type)
     except UnreadablePictureError as error:
@@ -112,11 +112,11 @@ def perform(job: PictureJob) -> bytes:
     return _needed(picture)
 
 
-def _take(step: Step, picture: bytes | None) -> bytes:
+def _take(step: Step, picture: bytes | None, seed: int) -> bytes:
     from sandbox import pictures
 
     match step:
-        case Scene(prompt=prompt, width=width, height=height, seed=seed):
+        case Scene(prompt=prompt, width=width, height=height):
             return pictures.render_scene(prompt, picture, width=width, height=height, seed=seed)
         case Restore():
             return pictures.restore(_needed(picture))

@@ -20,7 +20,7 @@ CUT = [{"process": "remove_background"}]
 
 def order(operation: str, body: dict[str, Any], media_type: str = "image/png") -> reve_orders.Order:
     prompt = body.get("edit_instruction") or body.get("prompt") or ""
-    return reve_orders.read_order(operation, body, prompt=prompt, seed=1, media_type=media_type)
+    return reve_orders.read_order(operation, body, prompt=prompt, media_type=media_type)
 
 
 def edit(instruction: str, **more: Any) -> reve_orders.Order:
@@ -77,7 +77,7 @@ def test_a_large_cut_out_costs_more() -> None:
     ],
 )
 def test_a_picture_comes_out_in_the_size_asked_for(more: dict[str, Any], size: tuple[int, int]) -> None:
-    content = perform(edit("Nicer.", **more).job)
+    content = perform(edit("Nicer.", **more).job, seed=1)
     with Image.open(io.BytesIO(content)) as picture:
         assert (picture.size, picture.mode) == (size, "RGBA")
 
@@ -89,14 +89,14 @@ def test_an_edit_comes_out_upright() -> None:
     Image.new("RGB", (40, 20), (200, 100, 50)).save(file, "JPEG", exif=exif)
     turned = edit("Nicer.", reference_image=base64.b64encode(file.getvalue()).decode())
     assert (turned.size.width, turned.size.height) == (20, 40)
-    with Image.open(io.BytesIO(perform(turned.job))) as picture:
+    with Image.open(io.BytesIO(perform(turned.job, seed=1))) as picture:
         assert picture.size == (20, 40)
 
 
 @pytest.mark.parametrize(("media_type", "kind"), [("image/jpeg", "JPEG"), ("image/webp", "WEBP")])
 def test_raw_mode_has_other_formats(media_type: str, kind: str) -> None:
     body = {"edit_instruction": "Nicer.", "reference_image": TEXT}
-    with Image.open(io.BytesIO(perform(order("edit", body, media_type).job))) as picture:
+    with Image.open(io.BytesIO(perform(order("edit", body, media_type).job, seed=1))) as picture:
         assert picture.format == kind
 
 
@@ -178,7 +178,7 @@ def test_each_generation_has_its_own_price_and_format() -> None:
 
 def test_a_job_without_a_source_begins_with_a_scene() -> None:
     with pytest.raises(ValueError, match="starts with a scene"):
-        perform(PictureJob(source=None, steps=()))
+        perform(PictureJob(source=None, steps=()), seed=1)
 
 
 def test_the_same_seed_and_calls_give_the_same_scenes(tmp_path: Path, neighbour: Neighbour) -> None:
@@ -193,7 +193,7 @@ def test_the_same_seed_and_calls_give_the_same_scenes(tmp_path: Path, neighbour:
             pictures = [client.get(url).content for url in urls]
         assert running.stop() == (0, "", "")
         runs.append(pictures)
-    assert runs[0] == runs[1]
+    assert sorted(runs[0]) == sorted(runs[1])  # the two of a run may have overtaken each other
     assert runs[0][0] != runs[0][1]
     with Image.open(io.BytesIO(runs[0][0])) as picture:
         assert picture.size == (1256, 840)  # about a megapixel, 3:2, in steps of 8
