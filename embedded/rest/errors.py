@@ -6,6 +6,7 @@ Source: https://docs.postgrest.org/en/stable/references/errors.html and PostgRES
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import psycopg
@@ -82,7 +83,7 @@ def error_of_postgres(error: psycopg.Error, *, is_anonymous: bool) -> RestError:
     elif code == "22023" and message.startswith("role") and message.endswith("does not exist"):
         status = 401
     elif code.startswith("PT"):
-        status = int(code[2:]) if code[2:].isdigit() and 100 <= int(code[2:]) <= 599 else 500
+        status = int(code[2:]) if re.fullmatch(r"[1-5][0-9][0-9]", code[2:]) else 500
     if status == 401:
         headers["WWW-Authenticate"] = "Bearer"
     return RestError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -340,7 +341,7 @@ class Handler:
 
     def _respond(self, result: Result, status: int, headers: dict[str, str], body: str) -> Response:
         if result.response_status is not None:
-            if not result.response_status.isdigit():
+            if not re.fullmatch(r"[1-5][0-9][0-9]", result.response_status):
                 raise RestError(500, "PGRST112", "response.status guc must be a valid status code")
             status = int(result.response_status)
         response = Response(body if status != 204 else "", status, headers=headers)

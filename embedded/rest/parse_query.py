@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 from embedded.rest.errors import invalid_range, parse_error
@@ -68,10 +69,9 @@ def _embed_path(key: str) -> EmbedPath:
 
 
 def _row_count(key: str, value: str) -> int:
-    try:
-        number = int(value)
-    except ValueError:
-        raise parse_error(f"failed to parse {key} ({value})", 1, "expecting digit") from None
+    if not re.fullmatch(r"-?[0-9]+", value):
+        raise parse_error(f"failed to parse {key} ({value})", 1, "expecting digit")
+    number = int(value) if len(value) < 20 else 2**63
     if number < 0:
         raise invalid_range("Limit should be greater than or equal to zero.")
     if number > 2**63 - 1:

@@ -82,7 +82,7 @@ def read_preferences(header: str) -> Preferences:
     unknown = []
     for part in given:
         name, _, value = part.partition("=")
-        is_number = name == "max-affected" and value.isdigit()
+        is_number = name == "max-affected" and re.fullmatch(r"[0-9]{1,18}", value) is not None
         if value in _KNOWN_PREFERENCES.get(name, ()) or is_number or (name == "timezone" and value):
             values.setdefault(name, value)
         else:
@@ -128,7 +128,7 @@ def read_media_type(accept: str) -> MediaType:
 
 def read_range(header: str | None) -> RowRange:
     """The header `Range`, such as `0-9` or `10-`. As in PostgREST, one that makes no sense asks for all rows."""
-    match = re.fullmatch(r"(\d+)-(\d*)", header or "")
+    match = re.fullmatch(r"([0-9]{1,18})-([0-9]{0,18})", header or "")
     if match is None:
         return ALL_ROWS
     first = int(match[1])

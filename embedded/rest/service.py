@@ -83,6 +83,8 @@ class RestService:
                 return error_of_token(error).response()
             except RestError as error:
                 return error.response()
+            except RecursionError:
+                return RestError(400, "PGRST100", "The query is nested too deeply").response()
             except PoolTimeout:
                 message = "Timed out acquiring connection from connection pool."
                 return RestError(504, "PGRST003", message).response()

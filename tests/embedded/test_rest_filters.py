@@ -100,6 +100,14 @@ def test_text_search_in_vectors_and_in_texts(library: RunningStack, column: str,
     assert [row["id"] for row in answer.json()] == ids, answer.text
 
 
+def test_nesting_without_end_is_refused(library: RunningStack) -> None:
+    with rest(library) as client:
+        logic = client.get("/books", params={"and": "(and" * 2000 + "(id.eq.1)" + ")" * 2000})
+        select = client.get("/books", params={"select": "authors(" * 2000 + ")" * 2000})
+    assert (logic.status_code, logic.json()["code"]) == (400, "PGRST100")
+    assert (select.status_code, select.json()["code"]) == (400, "PGRST100")
+
+
 @pytest.mark.parametrize("method", ["GET", "PATCH", "DELETE"])
 @pytest.mark.parametrize(
     ("parameter", "value", "code", "message"),
