@@ -6,6 +6,7 @@ import numpy.typing as npt
 
 from sandbox.pictures.cutout.background import estimate_background
 from sandbox.pictures.cutout.evidence import gather_evidence
+from sandbox.pictures.cutout.graphcut import cut_within_hull
 from sandbox.pictures.cutout.matte import MAX_MATTE_PIXELS, clean_edge_colours, refine_alpha
 from sandbox.pictures.cutout.segment import segment
 from sandbox.pictures.decode import decode
@@ -67,4 +68,6 @@ def working_mask(colour: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
     shrink = min(1.0, _WORKING_LONG_SIDE / max(colour.shape[:2]))
     small = cv2.resize(colour, None, fx=shrink, fy=shrink, interpolation=cv2.INTER_AREA)
     lab = cv2.cvtColor(small.astype(np.float32) / 255.0, cv2.COLOR_RGB2LAB)
-    return segment(lab, gather_evidence(lab, estimate_background(lab)))
+    background = estimate_background(lab)
+    mask = segment(lab, gather_evidence(lab, background))
+    return cut_within_hull(small, mask) if background.is_busy else mask

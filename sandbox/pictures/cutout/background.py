@@ -21,6 +21,9 @@ _MIN_SPREAD = np.float32([1.3, 0.8, 0.8])  # Lab units: JPEG noise of a clean st
 
 _MARGINS_AGREE = 6.0  # Lab units; one margin alone may show a shadow or the product
 
+_BUSY_SPREAD = 4.0  # Lab lightness units; wood grain and linen stay near 2
+_BUSY_SUPPORT = 0.55  # share of the picture
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Background:
@@ -32,6 +35,11 @@ class Background:
     spread: Floats
     #: H x W float32 in 0..1: how surely this pixel was taken for background during the fit.
     support: Floats
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether the surface explains the surroundings badly: much of the picture lies far from it, or it is coarse."""
+        return float(np.median(self.spread[..., 0])) > _BUSY_SPREAD and float(self.support.mean()) < _BUSY_SUPPORT
 
 
 def estimate_background(lab: Floats) -> Background:
