@@ -16,7 +16,7 @@ from PIL import Image, ImageCms, ImageOps
 
 from domain import Picture
 from errors import BadPictureError
-from picture_formats import CleanFile, damaged, jpeg, png, webp
+from picture_formats import CleanFile, FileBytes, damaged, jpeg, png, webp
 
 # Pillow's own guard warns at one size and raises at twice that; a warning is of no use here. Ours stands before every
 # decode: the caller's limits, and this one whatever the settings say.
@@ -33,8 +33,10 @@ _TURNED_SIDEWAYS = range(5, 9)  # orientations whose width and height change pla
 _JPEG_QUALITY = 95  # no loss that a model would see
 
 
-def check_upload(content: bytes, *, max_pixels: int, max_side: int) -> Picture:
+def check_upload(content: FileBytes, *, max_pixels: int, max_side: int) -> Picture:
     """The user's picture: a still JPEG, PNG or WebP that decodes whole, without metadata but for its orientation.
+
+    `content` may be mapped from disk: then the cleaned picture is the only whole copy in memory.
 
     Raises:
         BadPictureError: Status 415 for another type, 413 for too many pixels, 422 for one that cannot be used.
@@ -83,7 +85,7 @@ def upright(content: bytes) -> tuple[bytes, str]:
     return output.getvalue(), _MEDIA_TYPES["JPEG"]
 
 
-def _check(content: bytes, *, max_pixels: int, max_side: int) -> tuple[Picture, int]:
+def _check(content: FileBytes, *, max_pixels: int, max_side: int) -> tuple[Picture, int]:
     """The picture, and the opacity of its most opaque pixel, 0 to 255."""
     pillow_format, file = _clean(content)
     _check_size(file.width, file.height, max_pixels=max_pixels, max_side=max_side)
@@ -100,12 +102,12 @@ def _check(content: bytes, *, max_pixels: int, max_side: int) -> tuple[Picture, 
     return picture, most
 
 
-def _clean(content: bytes) -> tuple[_PillowFormat, CleanFile]:
+def _clean(content: FileBytes) -> tuple[_PillowFormat, CleanFile]:
     if not content:
         raise BadPictureError("The file is empty.", status=422)
-    if content.startswith(jpeg.MAGIC):
+    if content[: len(jpeg.MAGIC)] == jpeg.MAGIC:
         return "JPEG", jpeg.clean(content)
-    if content.startswith(png.MAGIC):
+    if content[: len(png.MAGIC)] == png.MAGIC:
         return "PNG", png.clean(content)
     if webp.is_webp(content):
         return "WEBP", webp.clean(content)

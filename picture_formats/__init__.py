@@ -8,8 +8,12 @@ the orientation over. The pixels are never encoded anew, so nothing is lost.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from mmap import mmap
 
 from errors import BadPictureError
+
+#: A file in memory, or one that lies on disk and is only looked at.
+FileBytes = bytes | mmap
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

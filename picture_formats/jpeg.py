@@ -9,7 +9,7 @@ import re
 import struct
 
 from errors import BadPictureError
-from picture_formats import CleanFile, damaged, truncated
+from picture_formats import CleanFile, FileBytes, damaged, truncated
 from picture_formats.exif import UPRIGHT, minimal_exif, orientation_in
 
 MAGIC = b"\xff\xd8\xff"
@@ -30,7 +30,7 @@ _MAX_SCANS = 100
 _MAX_SEGMENTS = 10_000
 
 
-def clean(content: bytes) -> CleanFile:
+def clean(content: FileBytes) -> CleanFile:
     """The file without metadata.
 
     Raises:
@@ -95,7 +95,7 @@ def _assemble(kept: list[bytes | memoryview], frame: bytes, orientation: int) ->
     )
 
 
-def _marker_at(content: bytes, position: int) -> tuple[int, int]:
+def _marker_at(content: FileBytes, position: int) -> tuple[int, int]:
     """The marker at `position`, which fill bytes may precede, and where its body starts."""
     if position >= len(content):
         raise truncated()
@@ -108,7 +108,7 @@ def _marker_at(content: bytes, position: int) -> tuple[int, int]:
     return content[position], position + 1
 
 
-def _body_at(content: bytes, position: int) -> tuple[bytes, int]:
+def _body_at(content: FileBytes, position: int) -> tuple[bytes, int]:
     if position + 2 > len(content):
         raise truncated()
     (length,) = struct.unpack_from(">H", content, position)
@@ -120,7 +120,7 @@ def _body_at(content: bytes, position: int) -> tuple[bytes, int]:
     return content[position + 2 : end], end
 
 
-def _end_of_scan(content: bytes, position: int) -> int:
+def _end_of_scan(content: FileBytes, position: int) -> int:
     found = _NEXT_MARKER.search(content, position)
     if found is None:
         raise truncated()

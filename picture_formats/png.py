@@ -6,7 +6,7 @@ import struct
 import zlib
 from collections.abc import Iterator
 
-from picture_formats import CleanFile, animated, damaged, truncated
+from picture_formats import CleanFile, FileBytes, animated, damaged, truncated
 from picture_formats.exif import UPRIGHT, minimal_exif, orientation_in
 
 MAGIC = b"\x89PNG\r\n\x1a\n"
@@ -20,7 +20,7 @@ _MAX_PROFILE_BYTES = 1_000_000
 _MAX_CHUNKS = 65_536
 
 
-def clean(content: bytes) -> CleanFile:
+def clean(content: FileBytes) -> CleanFile:
     """The file without metadata.
 
     Raises:
@@ -66,7 +66,7 @@ def clean(content: bytes) -> CleanFile:
     )
 
 
-def _chunks(content: bytes) -> Iterator[tuple[bytes, memoryview, memoryview]]:
+def _chunks(content: FileBytes) -> Iterator[tuple[bytes, memoryview, memoryview]]:
     """Name, body and all bytes of each chunk up to IEND, which is left out; what follows it is never read."""
     view = memoryview(content)
     position = len(MAGIC)

@@ -5,18 +5,18 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 
-from picture_formats import CleanFile, animated, damaged, truncated
+from picture_formats import CleanFile, FileBytes, animated, damaged, truncated
 from picture_formats.exif import UPRIGHT, minimal_exif, orientation_in
 
 _HAS_PROFILE, _HAS_ALPHA, _HAS_EXIF, _IS_ANIMATED = 0x20, 0x10, 0x08, 0x02
 _MAX_CHUNKS = 1_000
 
 
-def is_webp(content: bytes) -> bool:
+def is_webp(content: FileBytes) -> bool:
     return content[:4] == b"RIFF" and content[8:12] == b"WEBP"
 
 
-def clean(content: bytes) -> CleanFile:
+def clean(content: FileBytes) -> CleanFile:
     """The file without metadata.
 
     Raises:
@@ -56,7 +56,7 @@ def clean(content: bytes) -> CleanFile:
     return _file([(b"VP8X", bytes([flags, 0, 0, 0]) + extended[4:10]), *parts], width, height, orientation)
 
 
-def _chunks(content: bytes) -> Iterator[tuple[bytes, bytes]]:
+def _chunks(content: FileBytes) -> Iterator[tuple[bytes, bytes]]:
     """Name and body of each chunk within the length that the file's header states; what follows is never read."""
     if len(content) < 20:
         raise truncated()

@@ -7,6 +7,7 @@ import hashlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from mmap import ACCESS_READ, mmap
 from typing import Any
 
 from fastapi import HTTPException, Request
@@ -15,6 +16,7 @@ from starlette.datastructures import FormData, UploadFile
 import pictures
 from domain import Picture, ProductId
 from errors import BadPictureError
+from picture_formats import FileBytes
 from routes.deps import ApiState
 
 FORM_TIMEOUT_S = 120  # for a whole upload: 10 MB at 0.7 Mbit/s
@@ -80,10 +82,10 @@ async def judged_upload(state: ApiState, file: UploadFile) -> AsyncIterator[Judg
     if size > settings.max_upload_bytes:
         message = f"The file is too large: at most {settings.max_upload_mb:g} MB are accepted."
         raise BadPictureError(message, status=413)
-    async with state.memory.holding(2 * size):
+    async with state.memory.holding(2 * size):  # the cleaned picture, and once more while it is sent on
         picture = await asyncio.to_thread(
             pictures.check_upload,
-            await file.read(),
+            _on_disk(file),
             max_pixels=settings.max_pixels,
             max_side=settings.max_side_px,
         )
@@ -92,6 +94,11 @@ async def judged_upload(state: ApiState, file: UploadFile) -> AsyncIterator[Judg
             raise BadPictureError(f"The picture is only {size_text} pixels: a side needs {pictures.MIN_SIDE} or more.")
         sha256 = await asyncio.to_thread(lambda: hashlib.sha256(picture.content).hexdigest())
         yield JudgedUpload(picture=picture, sha256=sha256)
+
+
+def _on_disk(file: UploadFile) -> FileBytes:
+    """The upload's bytes where they were spooled to. The map closes itself with its last user."""
+    return mmap(file.file.fileno(), 0, access=ACCESS_READ) if file.size else b""
 
 
 async def store_upload(state: ApiState, upload: JudgedUpload, product_id: ProductId) -> dict[str, Any]:
