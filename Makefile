@@ -1,8 +1,9 @@
 # `make up` and `make test` need Python 3.11 or newer and make; everything else they set up themselves.
-PYTHON ?= python3
+# The first that is new enough; `make PYTHON=/path/to/python3.12 up` takes another.
+PYTHON ?= $(shell for each in python3 python3.14 python3.13 python3.12 python3.11; do \
+  $$each -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$each && break; done)
 VENV := .venv
 BIN := $(VENV)/bin
-PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes
 
 .DEFAULT_GOAL := help
 .PHONY: help up demo down clean test lint format lock
@@ -11,16 +12,15 @@ help:  ## show this list
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
 
 $(BIN)/python:
-	@$(PYTHON) -c 'import sys; sys.exit("Vitrine needs Python 3.11 or newer; set PYTHON=/path/to/python3.11") if sys.version_info < (3, 11) else None'
-	@$(PYTHON) -m venv $(VENV)
+	@test -n "$(PYTHON)" || { echo "Vitrine needs Python 3.11 or newer: install it, or set PYTHON=/path/to/it" >&2; exit 1; }
+	@echo "Making a virtual environment in $(VENV) ..."
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
 
 $(VENV)/.local: requirements-local.txt | $(BIN)/python
-	@echo "Installing what Vitrine needs (about a minute the first time) ..."
-	@$(PIP_INSTALL) -r requirements-local.txt && touch $@
+	@$(BIN)/python scripts/install.py requirements-local.txt "what Vitrine needs" && touch $@
 
 $(VENV)/.dev: requirements-dev.txt | $(BIN)/python
-	@echo "Installing what the tests need (about a minute the first time) ..."
-	@$(PIP_INSTALL) -r requirements-dev.txt && touch $@ $(VENV)/.local
+	@$(BIN)/python scripts/install.py requirements-dev.txt "what the tests need" && touch $@ $(VENV)/.local
 
 tests/js/node_modules/.stamp: tests/js/package-lock.json $(VENV)/.dev
 	@cd tests/js && PATH="$(CURDIR)/$(BIN):$$PATH" npm ci --silent --no-audit --no-fund && touch node_modules/.stamp
@@ -29,10 +29,10 @@ up: $(VENV)/.local  ## start everything (embedded Supabase and sandbox unless .e
 	@$(BIN)/python -m scripts.up
 
 demo: $(VENV)/.local  ## one photograph, no terminal: make demo PHOTO=ring.jpg OUT=folder
-	@$(BIN)/python -m scripts.demo "$(PHOTO)" "$(OUT)"
+	@$(BIN)/python -m scripts.demo "$$PHOTO" "$$OUT"
 
-down: $(VENV)/.local  ## stop what `make up` started
-	@$(BIN)/python -m scripts.down
+down:  ## stop what `make up` started
+	@if [ -f $(VENV)/.local ]; then $(BIN)/python -m scripts.down; fi
 
 clean: down  ## stop, then remove the local data and the virtual environment
 	rm -rf .vitrine .venv .mypy_cache .ruff_cache .pytest_cache tests/js/node_modules

@@ -9,10 +9,11 @@ import signal
 import time
 from asyncio.subprocess import PIPE, STDOUT, Process
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from scripts.console import message_of
 from scripts.services import Service
 
 READY_WITHIN_S = 90.0  # the first start creates a database; a machine may be slow
@@ -27,7 +28,12 @@ DRAIN_OUTPUT_S = 1.0  # for the rest of the output of a process that has ended
 
 
 class StartError(Exception):
-    """A service cannot be started; the message says which and why."""
+    """A service cannot be started; the message says which and why, `last_lines` is what it printed in the end."""
+
+    def __init__(self, message: str, *, service: str, last_lines: Sequence[str]) -> None:
+        super().__init__(message)
+        self.service = service
+        self.last_lines = tuple(last_lines)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +72,7 @@ class Child:
         if self._task.done():
             await self._task
         elif not self._is_ready.is_set():
-            raise StartError(self._failure(f"was not ready within {READY_WITHIN_S:.0f} seconds"))
+            raise self._failure(f"was not ready within {READY_WITHIN_S:.0f} seconds")
 
     async def stop(self) -> None:
         """Send SIGTERM and wait; kill it when it does not end in its time."""
@@ -102,7 +108,7 @@ class Child:
             if self._is_stopping.is_set():
                 return
             if not self._is_ready.is_set():
-                raise StartError(self._failure(f"did not start ({_describe(code)})"))
+                raise self._failure(f"did not start ({_describe(code)})")
             if time.monotonic() - started > LASTING_S:
                 pause_s = FIRST_PAUSE_S
             self._listeners.on_trouble(
@@ -160,9 +166,10 @@ class Child:
             else:
                 await asyncio.sleep(PROBE_EVERY_S)
 
-    def _failure(self, what: str) -> str:
-        said = "\n  ".join(self._last_lines)
-        return f"The {self.service.title} {what}." + (f" Its last words:\n  {said}" if said else "")
+    def _failure(self, what: str) -> StartError:
+        last_words = f": {message_of(self._last_lines[-1])}" if self._last_lines else "."
+        message = f"The {self.service.title} {what}{last_words}"
+        return StartError(message, service=self.service.name, last_lines=self._last_lines)
 
 
 async def _lines(stream: asyncio.StreamReader) -> AsyncIterator[bytes]:

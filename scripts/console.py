@@ -48,11 +48,8 @@ class Console:
 
     def log(self, service: str, raw: str) -> None:
         """One line of a service: JSON is made readable, plain text passes, routine is left out."""
-        try:
-            entry = json.loads(raw)
-        except ValueError:
-            entry = None
-        if not isinstance(entry, dict):
+        entry = _entry_of(raw)
+        if entry is None:
             self._service_line(datetime.now().astimezone(), service, printable(raw))
             return
         if is_routine(entry):
@@ -90,10 +87,25 @@ def is_routine(entry: Mapping[str, Any]) -> bool:
     return entry.get("event") == "request.answered" and entry.get("method") == "GET" and entry.get("status", 0) < 400
 
 
+def message_of(raw: str) -> str:
+    """What a line of a service says, without its fields."""
+    entry = _entry_of(raw)
+    return printable(raw if entry is None else str(entry.get("event", ""))).strip()
+
+
 def printable(text: str) -> str:
     """The text without colours and control characters of its own."""
     plain = ANSI_SEQUENCE.sub("", text)
     return "".join(letter if letter.isprintable() else " " for letter in plain)
+
+
+def _entry_of(raw: str) -> dict[str, Any] | None:
+    """A structured log line; None: plain text."""
+    try:
+        entry = json.loads(raw)
+    except ValueError:
+        return None
+    return entry if isinstance(entry, dict) else None
 
 
 def _value(value: object) -> str:

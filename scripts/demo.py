@@ -55,7 +55,11 @@ async def run(photo: Path, out: Path, data: DataFolder, instance: Instance, cons
         return _fail(f"The demo took longer than {limit_s:g} seconds (DEMO_TIMEOUT_SECONDS).")
     except RefusedError as error:
         return _fail(f"The photograph was refused: {error}")
-    except (DemoError, StartError, httpx.HTTPError, psycopg.Error, OSError) as error:
+    except StartError as error:
+        for line in error.last_lines:
+            console.log(error.service, line)
+        return _fail(str(error))
+    except (DemoError, httpx.HTTPError, psycopg.Error, OSError) as error:
         return _fail(str(error) or type(error).__name__)
     if product["error_message"]:
         return _fail(product["error_message"])

@@ -42,8 +42,10 @@ class PipInstall:
         assert self._process.stdout is not None
         for line in self._process.stdout:
             self.last_lines.append(line.rstrip())
-            if line.startswith("Collecting "):
+            if line.startswith(("Collecting ", "Processing ", "Requirement already satisfied")):
                 self.collected += 1
+            elif line.startswith("Ignoring "):  # it is for another system
+                self.total -= 1
             elif line.startswith("Installing collected packages"):
                 self.is_unpacking = True
 
@@ -59,11 +61,11 @@ class PipInstall:
     def status(self) -> str:
         if self.is_unpacking:
             return f"unpacking {self.collected} packages"
-        return f"{self.collected} of about {self.total} packages"
+        return f"{self.collected} of {self.total} packages"
 
 
 def count_packages(requirements: str) -> int:
-    """How many packages are pinned; a few of them may be for other systems."""
+    """How many packages are pinned, those for other systems included."""
     return len(re.findall(r"^[A-Za-z0-9][A-Za-z0-9._-]*(\[[^\]]*\])?==", requirements, flags=re.MULTILINE))
 
 

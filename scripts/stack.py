@@ -150,8 +150,8 @@ class StackStarter:
         stack_file = json.loads((self.data.supabase / "stack.json").read_text())
         access = _EmbeddedAccess(**{each.name: stack_file[each.name] for each in fields(_EmbeddedAccess)})
         self.console.done(supabase.title, access.url)
-        starting = self._start(sandbox) if sandbox else asyncio.sleep(0)
-        applied, _ = await asyncio.gather(asyncio.to_thread(migrate, access.database_url), starting)
+        migrating = asyncio.to_thread(migrate, access.database_url)
+        applied, _ = await asyncio.gather(migrating, self._start(*([sandbox] if sandbox else [])))
         self.console.done("migrations", f"{len(applied)} applied")
         return access
 

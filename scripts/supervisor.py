@@ -10,7 +10,7 @@ import sys
 from types import TracebackType
 from typing import Self
 
-import psutil  # type: ignore[import-untyped]
+import psutil
 
 from scripts.child import Child, Listeners
 from scripts.console import Console

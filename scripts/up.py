@@ -47,7 +47,11 @@ async def run(data: DataFolder, given: Given, instance: Instance, console: Conso
             raise
         console.line("Vitrine has stopped.")
         return 0
-    except (StartError, OperatorError, OSError, psycopg.Error) as error:
+    except StartError as error:
+        console.problem(f"Vitrine cannot start. {error}")
+        console.problem(f"All that it said is in {_shown(data.logs / error.service)}.log.")
+        return 1
+    except (OperatorError, OSError, psycopg.Error) as error:
         console.problem(f"Vitrine cannot start. {error}")
         return 1
     return 0
