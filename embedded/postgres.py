@@ -12,6 +12,7 @@ import shutil
 import socket
 import subprocess
 import tempfile
+import time
 from pathlib import Path
 from typing import IO, Literal
 
@@ -47,6 +48,7 @@ SERVER_SETTINGS = {
     # The password is 32 random bytes, so stretching it adds nothing but milliseconds to every connection.
     "scram_iterations": "1",
 }
+KILL_GRACE_S = 5  # what a killed process takes at most to be gone
 START_TIMEOUT_S = 60  # crash recovery after a kill may take a while
 
 
@@ -224,17 +226,30 @@ class PostgresServer:
         if not pid_file.exists():
             return
         pid = int(pid_file.read_text().partition("\n")[0])
-        try:
-            runs_on_our_files = Path(psutil.Process(pid).cwd()) == self.data_dir.resolve()
-        except psutil.ZombieProcess:  # killed, and its parent does not care: Postgres would take it for alive
-            runs_on_our_files = False
-        except psutil.NoSuchProcess:
-            return  # Postgres recognises such a file as stale, and checks shared memory by it
-        if runs_on_our_files:
-            self._run("pg_ctl", "stop", "-w", "-m", "fast", "-t", str(START_TIMEOUT_S))
-        else:
-            # Since a crash the number may belong to another program, which must not be signalled.
+        if self._runs_on_our_files(pid):
+            try:
+                self._run("pg_ctl", "stop", "-w", "-m", "fast", "-t", str(START_TIMEOUT_S))
+            except PostgresError:
+                if not self._is_gone_within(KILL_GRACE_S, pid):
+                    raise  # else it was killed in the meantime
+        if pid_file.exists() and psutil.pid_exists(pid):
+            # Killed and never reaped, or since a crash the number of another program: Postgres would take either
+            # for a live server. A number that nobody has is left for Postgres to judge.
             pid_file.unlink()
+
+    def _runs_on_our_files(self, pid: int) -> bool:
+        try:
+            return Path(psutil.Process(pid).cwd()) == self.data_dir.resolve()
+        except psutil.Error:  # it has ended, or is another account's
+            return False
+
+    def _is_gone_within(self, seconds: float, pid: int) -> bool:
+        deadline = time.monotonic() + seconds
+        while self._runs_on_our_files(pid):
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.01)
+        return True
 
     def _run(self, program: str, *arguments: str) -> None:
         if self._system_user is not None:
