@@ -14,7 +14,7 @@ from scripts import migrate as migrate_script
 from scripts.lint_migrations import split_statements
 from scripts.migrate import MIGRATIONS, migrate, migration_files
 from tests.conftest import PostgresWithTemplates
-from tests.sql.server import make_ready
+from tests.sql.server import do_not_wait_for_the_disk
 
 VERSIONS = [file.name.partition("_")[0] for file in migration_files()]
 APPLIED = "select array_agg(version order by version) from supabase_migrations.schema_migrations"
@@ -40,7 +40,7 @@ CreateDatabase = Callable[[], str]
 def server(request: pytest.FixtureRequest) -> PostgresWithTemplates:
     """Hosted projects run Postgres 17, between the two."""
     running: PostgresWithTemplates = request.getfixturevalue("postgres" if request.param == 18 else "postgres_16")
-    make_ready(running.server)
+    do_not_wait_for_the_disk(running.server)
     return running
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from tests.conftest import PostgresWithTemplates
 from tests.sql.database import Database
-from tests.sql.server import make_ready, prepare_migrated, wait_for_expiring_leases
+from tests.sql.server import do_not_wait_for_the_disk, prepare_migrated, wait_for_expiring_leases
 
 Connect = Callable[..., Database]
 
@@ -23,7 +23,7 @@ def empty(database: Database) -> None:
 @pytest.fixture(scope="session")
 def migrated(postgres: PostgresWithTemplates) -> PostgresWithTemplates:
     """The server, with a template `migrated`."""
-    make_ready(postgres.server)
+    do_not_wait_for_the_disk(postgres.server)
     postgres.add_template("migrated", prepare_migrated)
     wait_for_expiring_leases(postgres.server)
     return postgres

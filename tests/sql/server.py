@@ -10,9 +10,8 @@ from embedded.postgres import PostgresServer
 from scripts.migrate import migrate
 
 
-def make_ready(server: PostgresServer) -> None:
-    """Make the roles, which are the whole server's, and let nothing wait for the disk: no test here pulls the plug."""
-    server.bootstrap()
+def do_not_wait_for_the_disk(server: PostgresServer) -> None:
+    """No test of SQL pulls the plug."""
     with psycopg.connect(server.dsn(), autocommit=True) as connection:
         connection.execute("alter system set fsync = off")
         connection.execute("alter system set full_page_writes = off")

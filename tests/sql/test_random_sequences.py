@@ -293,7 +293,7 @@ def test_random_sequences_keep_every_promise(connect: Connect) -> None:
     run_state_machine_as_test(
         Queue,
         settings=settings(
-            max_examples=60,
+            max_examples=40,
             stateful_step_count=50,
             deadline=None,
             database=None,
