@@ -1,3 +1,4 @@
+# mypy: disable-error-code="no-any-return"
 """Colour for black-and-white pictures: a hand-made prior steered by words, never touching the lightness.
 
 Nothing here was learned from pictures. The prior is the painter's: what is smooth, bright and reaches the top edge
@@ -10,16 +11,13 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
+from sandbox.pictures.arrays import Bytes, Floats, Mask, floats
 from sandbox.pictures.colour_names import colour_of, is_modifier
 from sandbox.pictures.cutout import working_mask
 from sandbox.pictures.cutout.smoothing import smooth_globally
 from sandbox.pictures.decode import decode
 from sandbox.pictures.metadata import encode_png
-
-Bytes = npt.NDArray[np.uint8]
-Floats = npt.NDArray[np.float32]
 
 _MAP_LONG_SIDE = 480  # pixels; colour may be coarser than lightness, as in every JPEG
 
@@ -68,7 +66,7 @@ def read_style(instruction: str) -> Style:
             None if word in _WARMTH else colour_of(word, tuple(filter(is_modifier, words[max(0, index - 1) : index])))
         )
         if named is not None:
-            lab = cv2.cvtColor(np.float32([[named]]), cv2.COLOR_RGB2LAB)[0, 0]
+            lab = cv2.cvtColor(np.array([[named]], np.float32), cv2.COLOR_RGB2LAB)[0, 0]
             subject = (float(lab[1]), float(lab[2]))
             break
     return Style(
@@ -90,7 +88,7 @@ def colourise_pixels(colour: Bytes, *, style: Style) -> Bytes:
     return _within_gamut(lightness, chroma)
 
 
-def _chroma_map(lightness: Floats, subject: npt.NDArray[np.bool_], style: Style) -> Floats:
+def _chroma_map(lightness: Floats, subject: Mask, style: Style) -> Floats:
     """Lab a and b (h x w x 2) for an h x w lightness map."""
     guide = lightness[..., None]
     even = smooth_globally(guide, guide, strength=40.0, edge_scale=4.0)[..., 0]
@@ -102,15 +100,15 @@ def _chroma_map(lightness: Floats, subject: npt.NDArray[np.bool_], style: Style)
     subject_tones = _tones(even, _SUBJECT_TONES)
     if style.subject is not None:  # full colour in the middle tones, less towards black and white
         strength = np.interp(even, (0, 15, 45, 75, 100), (0.25, 0.75, 1.0, 0.8, 0.05))[..., None]
-        subject_tones = strength * np.float32(style.subject)
+        subject_tones = strength * floats(*style.subject)
     ground_tones = _tones(even, _GROUND_TONES)
     mixed = ground_tones * (1.0 - sky_share) + _tones(even, _SKY_TONES) * sky_share
     mixed = mixed * (1.0 - subject_share) + subject_tones * subject_share
-    toned = mixed * style.saturation + np.float32([0.25, 1.0]) * style.warmth
+    toned = mixed * style.saturation + floats(0.25, 1.0) * style.warmth
     return toned.astype(np.float32)
 
 
-def _sky(even: Floats, lightness: Floats) -> npt.NDArray[np.bool_]:
+def _sky(even: Floats, lightness: Floats) -> Mask:
     """Bright, smooth pixels connected to the top edge."""
     busyness = cv2.blur(np.abs(lightness - cv2.blur(lightness, (5, 5))), (9, 9))
     candidate = ((even > 55.0) & (busyness < 1.5)).astype(np.uint8)

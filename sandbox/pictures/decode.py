@@ -11,11 +11,9 @@ import zlib
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image, ImageCms, ImageOps
 
-Bytes2D = npt.NDArray[np.uint8]
-Bytes3D = npt.NDArray[np.uint8]
+from sandbox.pictures.arrays import Bytes
 
 MAX_PIXELS = 50_000_000  # a decoded 50 MP picture takes 150 MB, about what one pool process may hold
 MIN_SIDE = 8  # pixels; below this there is no picture to speak of
@@ -47,9 +45,9 @@ class Picture:
     """A decoded picture, EXIF orientation applied."""
 
     #: H x W x 3 uint8, sRGB, channels in the order red, green, blue.
-    colour: Bytes3D
+    colour: Bytes
     #: H x W uint8, 255 = opaque; None when the file has no transparent pixel.
-    alpha: Bytes2D | None
+    alpha: Bytes | None
 
 
 def decode(data: bytes) -> Picture:

@@ -2,10 +2,10 @@
 
 import io
 
-import numpy as np
-import numpy.typing as npt
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
+
+from sandbox.pictures.arrays import Bytes
 
 DISCLOSURE = "Vitrine sandbox: classical image processing, not a model"
 
@@ -13,7 +13,7 @@ DISCLOSURE = "Vitrine sandbox: classical image processing, not a model"
 _COMPRESSION_LEVEL = 1
 
 
-def encode_png(pixels: npt.NDArray[np.uint8]) -> bytes:
+def encode_png(pixels: Bytes) -> bytes:
     """PNG bytes of an H x W x 3 (RGB) or H x W x 4 (RGBA, straight alpha) uint8 array, with `DISCLOSURE` inside."""
     texts = PngInfo()
     for keyword in ("Software", "Description"):  # predefined keywords, PNG specification (3rd ed.), 11.3.3.1

@@ -2,8 +2,8 @@
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
+from sandbox.pictures.arrays import Bytes, Mask
 from sandbox.pictures.cutout.background import estimate_background
 from sandbox.pictures.cutout.evidence import gather_evidence
 from sandbox.pictures.cutout.graphcut import cut_within_hull
@@ -24,7 +24,7 @@ def cut_out(photo: bytes) -> bytes:
     return encode_png(cut_out_pixels(decode(photo).colour))
 
 
-def cut_out_pixels(colour: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+def cut_out_pixels(colour: Bytes) -> Bytes:
     """H x W x 4 uint8 RGBA from H x W x 3 uint8 RGB."""
     cv2.setNumThreads(1)  # the server already runs one process per core
     height, width = colour.shape[:2]
@@ -38,7 +38,7 @@ def cut_out_pixels(colour: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     small = part if shrink == 1.0 else cv2.resize(part, None, fx=shrink, fy=shrink, interpolation=cv2.INTER_AREA)
     alpha = refine_alpha(small, mask[mask_rows, mask_columns])
     cleaned = clean_edge_colours(small, alpha, reach=max(2, round(max(small.shape) / 300)))
-    alpha_bytes = (alpha * 255.0).round().astype(np.uint8)
+    alpha_bytes: Bytes = (alpha * 255.0).round().astype(np.uint8)
     if shrink < 1.0:
         alpha_bytes = cv2.resize(alpha_bytes, part_size, interpolation=cv2.INTER_LINEAR)
         cleaned = cv2.resize(cleaned, part_size, interpolation=cv2.INTER_LINEAR)
@@ -48,7 +48,7 @@ def cut_out_pixels(colour: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     return rgba
 
 
-def _surroundings(mask: npt.NDArray[np.bool_], shape: tuple[int, int]) -> tuple[slice, slice]:
+def _surroundings(mask: Mask, shape: tuple[int, int]) -> tuple[slice, slice]:
     """The full-size rows and columns around the mask, with a margin for the soft edge, in whole mask pixels."""
     slices = []
     for axis, full in zip((1, 0), shape, strict=True):
@@ -63,7 +63,7 @@ def _scaled(extent: slice, factor: float) -> slice:
     return slice(round(extent.start * factor), round(extent.stop * factor))
 
 
-def working_mask(colour: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
+def working_mask(colour: Bytes) -> Mask:
     """The hard mask (h x w bool) of an H x W x 3 uint8 RGB picture, its long side at most 720 pixels."""
     shrink = min(1.0, _WORKING_LONG_SIDE / max(colour.shape[:2]))
     small = cv2.resize(colour, None, fx=shrink, fy=shrink, interpolation=cv2.INTER_AREA)

@@ -1,3 +1,4 @@
+# mypy: disable-error-code="no-any-return"
 """The background without the product: what colour would this pixel have if nothing stood in front of it?
 
 A product photograph mostly shows one surface under uneven light, sometimes a wall that meets a floor. So the
@@ -9,15 +10,14 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
-Floats = npt.NDArray[np.float32]
+from sandbox.pictures.arrays import Floats, floats
 
 _GRID_LONG_SIDE = 144  # pixels; the background is smooth, so a small grid carries it and keeps the fit fast
 _BORDER_SHARE = 0.06  # of the shorter side: where the fit begins, products being rarely cut by the frame
 _ROUNDS = 7  # re-weighted least squares settles within five or six rounds
 _POLYNOMIAL_DEGREE = 3  # vignettes and falloff; higher degrees start to follow the product
-_MIN_SPREAD = np.float32([1.3, 0.8, 0.8])  # Lab units: JPEG noise of a clean studio background
+_MIN_SPREAD = floats(1.3, 0.8, 0.8)  # Lab units: JPEG noise of a clean studio background
 
 _MARGINS_AGREE = 6.0  # Lab units; one margin alone may show a shadow or the product
 
@@ -38,7 +38,7 @@ class Background:
 
     @property
     def is_busy(self) -> bool:
-        """Whether the surface explains the surroundings badly: much of the picture lies far from it, or it is coarse."""
+        """Whether the surface explains the surroundings badly: it is coarse, and much of the picture lies far off."""
         return float(np.median(self.spread[..., 0])) > _BUSY_SPREAD and float(self.support.mean()) < _BUSY_SUPPORT
 
 
@@ -117,7 +117,7 @@ def _support(residual: Floats, noise: Floats) -> Floats:
 
 
 def _row_profile(residual: Floats) -> Floats:
-    """H x 1 x 3: what the left and the right margin agree on, row by row: a wall that meets a floor, planks, stripes."""
+    """H x 1 x 3: what the left and right margin agree on, row by row: a wall that meets a floor, planks, stripes."""
     margin = max(2, round(0.12 * residual.shape[1]))
     left = np.median(residual[:, :margin], axis=1)
     right = np.median(residual[:, -margin:], axis=1)

@@ -2,9 +2,8 @@
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
-Mask = npt.NDArray[np.bool_]
+from sandbox.pictures.arrays import Mask
 
 _AXES_NEEDED = 2  # of the four; a shadow strip across a ring's hole is held along one axis only
 

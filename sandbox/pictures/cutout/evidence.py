@@ -1,3 +1,4 @@
+# mypy: disable-error-code="no-any-return"
 """Per-pixel evidence for "this is the product", made blind to cast shadows.
 
 A shadow scales the light that reaches a surface. In CIE Lab (cube roots of tristimulus values) a scaling by s
@@ -9,12 +10,10 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
+from sandbox.pictures.arrays import Floats
 from sandbox.pictures.cutout.background import Background
 from sandbox.pictures.cutout.smoothing import smooth_globally
-
-Floats = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +66,7 @@ def gather_evidence(lab: Floats, background: Background) -> Evidence:
 
 
 def _without_bounced_light(residual: Floats, surface: Floats, tint: Floats, shade: Floats) -> Floats:
-    """The chroma residual (H x W x 2) less any loss of tint in deep shade, where light bounced off the product rules."""
+    """The chroma residual (H x W x 2) without losses of tint in deep shade, where light off the product rules."""
     untinted = -surface[..., 1:] / np.maximum(tint, 1.0)[..., None]
     loss = np.maximum(_dot(residual, untinted), 0.0)
     share = np.clip((0.65 - shade) / 0.3, 0.0, 1.0)

@@ -1,11 +1,10 @@
+# mypy: disable-error-code="no-any-return"
 """A second opinion for busy backgrounds, where no smooth surface explains what lies around the product."""
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
-Bytes = npt.NDArray[np.uint8]
-Mask = npt.NDArray[np.bool_]
+from sandbox.pictures.arrays import Bytes, Mask
 
 _LONG_SIDE = 400  # pixels; the cut's time grows faster than the picture
 _ROUNDS = 2
@@ -31,15 +30,15 @@ def cut_within_hull(colour: Bytes, found: Mask) -> Mask:
     hull = np.zeros(certain.shape, dtype=np.uint8)
     cv2.fillConvexPoly(hull, cv2.convexHull(points), 1)
     margin = 2 * round(_HULL_MARGIN * _LONG_SIDE) + 1
-    labels = np.full(certain.shape, cv2.GC_BGD, dtype=np.uint8)
+    labels: Bytes = np.full(certain.shape, cv2.GC_BGD, dtype=np.uint8)
     labels[cv2.dilate(hull, np.ones((margin, margin), np.uint8)) > 0] = cv2.GC_PR_BGD
     labels[hull > 0] = cv2.GC_PR_FGD
     labels[certain > 0] = cv2.GC_FGD
     if not (labels == cv2.GC_BGD).any():
         return found
     cv2.setRNGSeed(0)  # GrabCut clusters colours from random starts
-    models = np.zeros((1, 65)), np.zeros((1, 65))
-    cv2.grabCut(small, labels, None, *models, _ROUNDS, cv2.GC_INIT_WITH_MASK)
+    model_behind, model_product = np.zeros((1, 65)), np.zeros((1, 65))
+    cv2.grabCut(small, labels, (0, 0, 0, 0), model_behind, model_product, _ROUNDS, cv2.GC_INIT_WITH_MASK)
     product = (labels == cv2.GC_FGD) | (labels == cv2.GC_PR_FGD)
     height, width = found.shape
     return cv2.resize(product.astype(np.float32), (width, height), interpolation=cv2.INTER_LINEAR) > 0.5

@@ -1,12 +1,10 @@
+# mypy: disable-error-code="no-any-return"
 """From the mask at working size to a soft alpha and clean edge colours at the picture's own size."""
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
-Floats = npt.NDArray[np.float32]
-Bytes = npt.NDArray[np.uint8]
-Mask = npt.NDArray[np.bool_]
+from sandbox.pictures.arrays import Bytes, Floats, Mask
 
 MAX_MATTE_PIXELS = 2_500_000  # soft edges are solved at this size at most; alpha is enlarged beyond it
 _TELLING_CONTRAST = 0.03  # in linear light, 0..1: from here on a mixture of product and background can be read

@@ -1,15 +1,13 @@
+# mypy: disable-error-code="no-any-return"
 """From evidence to one mask: which pixels are the product."""
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
+from sandbox.pictures.arrays import Floats, Mask
 from sandbox.pictures.cutout.enclosure import held_between
 from sandbox.pictures.cutout.evidence import Evidence
 from sandbox.pictures.cutout.smoothing import smooth_globally
-
-Floats = npt.NDArray[np.float32]
-Mask = npt.NDArray[np.bool_]
 
 _LARGEST_RIM = 0.2  # of the product's area: what may be peeled off in one piece
 
@@ -19,7 +17,7 @@ def segment(lab: Floats, evidence: Evidence) -> Mask:
     likelihood = _likelihood(evidence)
     smoothed = smooth_globally(likelihood[..., None], lab, strength=16.0, edge_scale=3.0)[..., 0]
     mask = _with_thin_parts(smoothed > 0.5, likelihood)
-    mask = _without_soft_rims(mask, lab, evidence, likelihood)
+    mask = _without_soft_rims(mask, lab, evidence)
     differs = (evidence.chroma > 2.0) | (evidence.brighter > 2.5)
     mask |= held_between(mask, differs)
     mask = _settle_holes(mask, evidence)
@@ -63,7 +61,7 @@ def _too_dark(evidence: Evidence) -> Floats:
     return np.minimum(deep, 1.5 * cv2.dilate(thick, np.ones((3, 3), np.uint8)))
 
 
-def _without_soft_rims(mask: Mask, lab: Floats, evidence: Evidence, likelihood: Floats) -> Mask:
+def _without_soft_rims(mask: Mask, lab: Floats, evidence: Evidence) -> Mask:
     """Peel off what fades into the background: contact shadows and light that coloured glass throws.
 
     The outside is let in through pixels whose colour changes slowly for how far they depart from the background; a
@@ -72,7 +70,10 @@ def _without_soft_rims(mask: Mask, lab: Floats, evidence: Evidence, likelihood: 
     smooth = cv2.GaussianBlur(lab, (0, 0), 0.8)
     across = cv2.Sobel(smooth, cv2.CV_32F, 1, 0, ksize=3, scale=0.125)
     down = cv2.Sobel(smooth, cv2.CV_32F, 0, 1, ksize=3, scale=0.125)
-    steepness = cv2.dilate(np.sqrt(np.einsum("ijk,ijk->ij", across, across) + np.einsum("ijk,ijk->ij", down, down)), np.ones((3, 3), np.uint8))
+    steepness = cv2.dilate(
+        np.sqrt(np.einsum("ijk,ijk->ij", across, across) + np.einsum("ijk,ijk->ij", down, down)),
+        np.ones((3, 3), np.uint8),
+    )
     departure = _departure(evidence)
     soft = mask & (steepness < 0.11 * departure) & (evidence.brighter < 3.0)
     count, labels = cv2.connectedComponents((soft | ~mask).astype(np.uint8), connectivity=4)
@@ -137,7 +138,7 @@ def _settle_holes(mask: Mask, evidence: Evidence) -> Mask:
 
 def _keep_pieces(mask: Mask, likelihood: Floats) -> Mask:
     """Keep the pieces that carry the evidence; a pair of earrings is two, specks are none."""
-    count, labels, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
+    count, labels = cv2.connectedComponents(mask.astype(np.uint8), connectivity=8)
     if count <= 1:
         return mask
     weight = np.bincount(labels.ravel(), weights=likelihood.ravel(), minlength=count)

@@ -1,10 +1,10 @@
+# mypy: disable-error-code="no-any-return"
 """Edge-aware smoothing of maps under the guidance of a picture."""
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
-Floats = npt.NDArray[np.float32]
+from sandbox.pictures.arrays import Floats
 
 
 def smooth_globally(values: Floats, guide: Floats, *, strength: float, edge_scale: float, rounds: int = 2) -> Floats:

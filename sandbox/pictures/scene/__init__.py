@@ -1,9 +1,10 @@
+# mypy: disable-error-code="no-any-return"
 """Scenes: a product set into surroundings that a prompt describes, its own pixels unchanged."""
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
+from sandbox.pictures.arrays import Bytes, Floats, floats
 from sandbox.pictures.cutout import cut_out_pixels
 from sandbox.pictures.decode import decode
 from sandbox.pictures.metadata import encode_png
@@ -13,9 +14,6 @@ from sandbox.pictures.scene.materials import Material
 from sandbox.pictures.scene.placing import PlacedProduct, lay_out_empty, place_product
 from sandbox.pictures.scene.prompt import read_prompt
 from sandbox.pictures.scene.stage import build_stage
-
-Floats = npt.NDArray[np.float32]
-Bytes = npt.NDArray[np.uint8]
 
 _GLOSS = {Material.PLAIN: 0.22, Material.MARBLE: 0.35, Material.GLASS: 0.75, Material.METAL: 0.5, Material.WATER: 0.65}
 _DISPLAY_LEVELS = 4096  # steps of the linear-to-sRGB table; finer than 8-bit sRGB everywhere above black
@@ -50,7 +48,7 @@ def compose(scene: Scene, product: PlacedProduct | None, *, width: int, height: 
     layout = product.layout if product is not None else lay_out_empty(scene, width, height)
     light = scene.light
     stage = build_stage(scene, layout, random)
-    stage *= light_field(light, layout)[..., None] * np.float32(light.colour)
+    stage *= light_field(light, layout)[..., None] * floats(*light.colour)
     if product is not None:
         alpha = np.ascontiguousarray(product.rgba[..., 3])
         if scene.shadows:

@@ -1,15 +1,13 @@
+# mypy: disable-error-code="no-any-return"
 """Light in the scene: on relief, across the frame, and the shadows, glow and reflections of the product."""
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
+from sandbox.pictures.arrays import Bytes, Floats, floats
 from sandbox.pictures.scene.description import Light
 from sandbox.pictures.scene.materials import Texture, linear
 from sandbox.pictures.scene.placing import Layout
-
-Floats = npt.NDArray[np.float32]
-Bytes = npt.NDArray[np.uint8]
 
 
 def lit_texture(texture: Texture, light: Light, *, upright: bool) -> Floats:
@@ -19,9 +17,7 @@ def lit_texture(texture: Texture, light: Light, *, upright: bool) -> Floats:
     texture's y axis runs towards the camera, on an `upright` backdrop it runs down.
     """
     right, down, near = light.direction
-    towards = (
-        np.float32([right, down, 0.35 + max(near, 0.0)]) if upright else np.float32([right, near, max(-down, 0.35)])
-    )
+    towards = floats(right, down, 0.35 + max(near, 0.0)) if upright else floats(right, near, max(-down, 0.35))
     towards /= np.linalg.norm(towards)
     slope_x = cv2.Sobel(texture.relief, cv2.CV_32F, 1, 0, ksize=3, scale=0.125)
     slope_y = cv2.Sobel(texture.relief, cv2.CV_32F, 0, 1, ksize=3, scale=0.125)
@@ -34,7 +30,7 @@ def lit_texture(texture: Texture, light: Light, *, upright: bool) -> Floats:
         shade += texture.sheen * (1.0 - 1.0 / length) * 2.0 * np.clip(shade, 0.3, 1.5)
     lit = texture.albedo * shade[..., None]
     if texture.gloss > 0.0:
-        half = towards + np.float32([0.0, 0.35, 0.9])
+        half = towards + floats(0.0, 0.35, 0.9)
         half /= np.linalg.norm(half)
         facing = np.clip((half[2] - slope_x * half[0] - slope_y * half[1]) / length, 0.0, 1.0)
         flat = float(half[2])
@@ -75,14 +71,17 @@ def shadow_map(alpha: Bytes, light: Light, layout: Layout, *, elevation: float) 
 def _flat_shadow(alpha: Floats, light: Light, unit: float, depth: float) -> Floats:
     """The silhouette, moved away from the light and blurred; darkest where the product touches the ground."""
     right, down, near = light.direction
-    shift = np.float32([[1, 0, -3.4 * unit * right], [0, 1, 2.6 * unit * (0.9 - 0.6 * near if down < 0 else -0.6)]])
-    moved = cv2.warpAffine(alpha, shift, (alpha.shape[1], alpha.shape[0]))
+    towards_camera = 0.9 - 0.6 * near if down < 0 else -0.6  # light from below throws it backwards
+    moved = _shifted(alpha, -3.4 * unit * right, 2.6 * unit * towards_camera)
     cast = cv2.GaussianBlur(moved, (0, 0), unit * (2.4 - 1.7 * light.hardness))
-    touch = cv2.GaussianBlur(
-        cv2.warpAffine(alpha, np.float32([[1, 0, 0], [0, 1, 0.7 * unit]]), alpha.shape[::-1]), (0, 0), 0.9 * unit
-    )
+    touch = cv2.GaussianBlur(_shifted(alpha, 0.0, 0.7 * unit), (0, 0), 0.9 * unit)
     around = cv2.GaussianBlur(alpha, (0, 0), 6.0 * unit)
     return (1.0 - depth * cast) * (1.0 - 0.38 * touch) * (1.0 - 0.30 * around)
+
+
+def _shifted(alpha: Floats, right: float, down: float) -> Floats:
+    height, width = alpha.shape
+    return cv2.warpAffine(alpha, np.array([[1, 0, right], [0, 1, down]], np.float32), (width, height))
 
 
 def _standing_shadow(alpha: Floats, light: Light, unit: float, depth: float, elevation: float) -> Floats:
@@ -105,7 +104,9 @@ def _standing_shadow(alpha: Floats, light: Light, unit: float, depth: float, ele
         foot_line = foot - 1.2 * unit  # the product's round underside hides the very start of its shadow
         if down < 0.2:
             # A point h above the foot lands at (x + along * h, foot + towards * h).
-            matrix = np.float32([[1, -along, along * foot_line], [0, -towards, foot_line + towards * foot_line]])
+            matrix = np.array(
+                [[1, -along, along * foot_line], [0, -towards, foot_line + towards * foot_line]], np.float32
+            )
             cast = cv2.warpAffine(body, matrix, (width, height))
             near_foot = cv2.GaussianBlur(cast, (0, 0), unit * (1.6 - 1.1 * light.hardness))
             far_off = cv2.GaussianBlur(cast, (0, 0), unit * (6.0 - 4.0 * light.hardness))
@@ -130,7 +131,7 @@ def _contact(body: Floats, foot: float, unit: float, foreshortening: float) -> F
     middle, half = float(columns.mean()), max(2.0, 0.5 * float(columns[-1] - columns[0]))
     depth = half * foreshortening
     for grow, blur, weight in ((1.0, 1.0, 0.62), (1.5, 4.5, 0.36)):
-        pool = np.zeros((height, width), dtype=np.float32)
+        pool: Floats = np.zeros((height, width), dtype=np.float32)
         axes = (max(1, round(grow * half)), max(1, round(grow * 0.7 * depth)))
         cv2.ellipse(pool, (round(middle), round(foot - 0.45 * depth)), axes, 0, 0, 360, 1.0, -1)
         pool = cv2.GaussianBlur(pool, (0, 0), blur * unit)

@@ -1,3 +1,4 @@
+# mypy: disable-error-code="no-any-return"
 """Surfaces to stand a product on: colour, relief and gloss of each material, made from noise."""
 
 from collections.abc import Callable
@@ -6,12 +7,10 @@ from enum import StrEnum
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
+from sandbox.pictures.arrays import Floats, floats
 from sandbox.pictures.colour_names import Rgb
 from sandbox.pictures.scene.noise import cells, fractal_noise, grain, value_noise, warp
-
-Floats = npt.NDArray[np.float32]
 
 
 class Material(StrEnum):
@@ -88,7 +87,7 @@ def make_texture(
 
 def linear(colour: Rgb) -> Floats:
     """An sRGB colour (0..1) in linear light, shape (3,); the gamma of 2.2 stands for sRGB's piecewise curve."""
-    return np.float32(colour) ** np.float32(2.2)
+    return floats(*colour) ** np.float32(2.2)
 
 
 def _tinted(base: Floats, tone: Floats, *, floor: float = 0.0) -> Floats:
@@ -134,7 +133,7 @@ def _marble(base: Floats, random: np.random.Generator, size: int) -> Texture:
             veins, weight * np.exp(-np.abs(line) / width) + 0.35 * weight * np.exp(-np.abs(line) / (6 * width))
         )
     veins = np.clip(veins * strength, 0.0, 1.0)
-    vein_colour = base * np.float32([0.40, 0.43, 0.48]) if base.mean() > 0.12 else base * 2.5 + 0.12
+    vein_colour = base * floats(0.40, 0.43, 0.48) if base.mean() > 0.12 else base * 2.5 + 0.12
     tone = _tinted(base, 1.0 + 0.05 * clouds)
     albedo = tone + 0.75 * veins[..., None] * (vein_colour - tone)
     return Texture(albedo=albedo.astype(np.float32), relief=np.zeros(shape, np.float32), gloss=0.55)
@@ -250,7 +249,7 @@ def _moss(base: Floats, random: np.random.Generator, size: int) -> Texture:
     lumps = fractal_noise(random, shape, cells=(6, 6), octaves=5, persistence=0.62)
     blades = grain(random, shape, blur=1.1)
     tone = 1.0 + 0.30 * lumps + 0.22 * blades
-    hue = value_noise(random, shape, (9, 9))[..., None] * np.float32([0.10, 0.03, -0.02])
+    hue = value_noise(random, shape, (9, 9))[..., None] * floats(0.10, 0.03, -0.02)
     albedo = _tinted(base, tone, floor=0.15) * (1.0 + hue)
     return Texture(
         albedo=albedo.astype(np.float32), relief=(size * 0.008 * lumps + 1.1 * blades).astype(np.float32), gloss=0.0

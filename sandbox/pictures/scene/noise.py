@@ -2,9 +2,8 @@
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
-Floats = npt.NDArray[np.float32]
+from sandbox.pictures.arrays import Floats
 
 
 def value_noise(random: np.random.Generator, shape: tuple[int, int], cells: tuple[float, float]) -> Floats:
@@ -43,10 +42,10 @@ def fractal_noise(
 
 def grain(random: np.random.Generator, shape: tuple[int, int], *, blur: float = 0.0) -> Floats:
     """White noise of deviation 1; `blur` (pixels) makes lumps, keeping the deviation."""
-    noise = random.standard_normal(shape, dtype=np.float32)
+    noise: Floats = random.standard_normal(shape, dtype=np.float32)
     if blur > 0.0:
         noise = cv2.GaussianBlur(noise, (0, 0), blur)
-        noise *= np.float32(2.0 * np.sqrt(np.pi) * blur)
+        noise = noise * np.float32(2.0 * np.sqrt(np.pi) * blur)
     return noise
 
 

@@ -4,11 +4,9 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
+from sandbox.pictures.arrays import Bytes
 from sandbox.pictures.scene.description import Scene, Support
-
-Bytes = npt.NDArray[np.uint8]
 
 _FILL = 0.60  # of the frame, by the product's longer side: present without crowding
 _FILL_ON_SUPPORT = 0.54  # a cushion or plinth wants some frame for itself

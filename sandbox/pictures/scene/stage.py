@@ -2,14 +2,12 @@
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
+from sandbox.pictures.arrays import Floats, floats
 from sandbox.pictures.scene.description import Scene, Support
 from sandbox.pictures.scene.lighting import lit_texture
 from sandbox.pictures.scene.materials import Material, linear, make_texture
 from sandbox.pictures.scene.placing import Layout
-
-Floats = npt.NDArray[np.float32]
 
 _TEXTURE_SIDE = 768  # pixels; the floor shows about one texture across the frame
 _BACKDROP_SIDE = 512  # out of focus, so a smaller one is enough
@@ -50,7 +48,7 @@ def _add_bokeh(stage: Floats, scene: Scene, layout: Layout, random: np.random.Ge
     """Soft discs of light in the upper part of the backdrop, in place."""
     shrink = 4
     height, width = layout.height // shrink, layout.width // shrink
-    lights = np.zeros((height, width, 3), dtype=np.float32)
+    lights: Floats = np.zeros((height, width, 3), dtype=np.float32)
     for _ in range(26):
         colour = linear(scene.bokeh[int(random.integers(len(scene.bokeh)))])
         x, y = random.uniform(-0.02, 1.02) * width, random.beta(1.3, 2.0) * 0.75 * height
@@ -126,8 +124,8 @@ def _add_cushion(stage: Floats, scene: Scene, layout: Layout, random: np.random.
     texture = make_texture(scene.surface, scene.surface_colour, random, size=_TEXTURE_SIDE)
     creases = cv2.resize(texture.relief, (width, height), interpolation=cv2.INTER_LINEAR)
     relief = cv2.GaussianBlur(puff - 0.16 * half_height * sag, (0, 0), 2.0) + 0.35 * creases * cv2.sqrt(inside)
-    right, up, near = scene.light.direction
-    towards = np.float32([0.8 * right, 0.5 * up, 0.75])
+    right, down, _ = scene.light.direction
+    towards = floats(0.8 * right, 0.5 * down, 0.75)
     towards /= np.linalg.norm(towards)
     slope_x = cv2.Sobel(relief, cv2.CV_32F, 1, 0, ksize=3, scale=0.125)
     slope_y = cv2.Sobel(relief, cv2.CV_32F, 0, 1, ksize=3, scale=0.125)

@@ -35,34 +35,123 @@ MATERIALS: dict[str, tuple[Material, str | None]] = {
     "snow": (Material.SNOW, None), "ice": (Material.SNOW, "sky"), "frost": (Material.SNOW, None),
 }  # fmt: skip
 
-BACKDROP_WORDS = frozenset("gradient backdrop background wall sweep seamless studio setting cyclorama scene".split())
-SURFACE_WORDS = frozenset("surface floor table tabletop ground slab shelf base counter desk".split())
-AGAINST_WORDS = frozenset("against behind before".split())
-ON_WORDS = frozenset("on upon onto atop over resting sitting lying standing placed".split())
-CUSHION_WORDS = frozenset("cushion cushions pillow".split())
-PLINTH_WORDS = frozenset("pedestal plinth podium column riser block".split())
-LIGHT_WORDS = frozenset(
-    "light lights lighting lit backlit spotlight sun sunlight sunshine daylight glow lamp candlelight moonlight "
-    "illumination illuminated flash softbox tones".split()
+BACKDROP_WORDS = frozenset(
+    ["gradient", "backdrop", "background", "wall", "sweep", "seamless", "studio", "setting", "cyclorama", "scene"]
 )
-RIM_WORDS = frozenset("rim halo edge backlight backlit backlighting".split())
+SURFACE_WORDS = frozenset(
+    ["surface", "floor", "table", "tabletop", "ground", "slab", "shelf", "base", "counter", "desk"]
+)
+AGAINST_WORDS = frozenset(["against", "behind", "before"])
+ON_WORDS = frozenset(["on", "upon", "onto", "atop", "over", "resting", "sitting", "lying", "standing", "placed"])
+CUSHION_WORDS = frozenset(["cushion", "cushions", "pillow"])
+PLINTH_WORDS = frozenset(["pedestal", "plinth", "podium", "column", "riser", "block"])
+LIGHT_WORDS = frozenset(
+    [
+        "light",
+        "lights",
+        "lighting",
+        "lit",
+        "backlit",
+        "spotlight",
+        "sun",
+        "sunlight",
+        "sunshine",
+        "daylight",
+        "glow",
+        "lamp",
+        "candlelight",
+        "moonlight",
+        "illumination",
+        "illuminated",
+        "flash",
+        "softbox",
+        "tones",
+    ]
+)
+RIM_WORDS = frozenset(["rim", "halo", "edge", "backlight", "backlit", "backlighting"])
 PRODUCT_WORDS = frozenset(
-    "ring rings necklace necklaces earring earrings bracelet bracelets bangle watch watches cup cups mug mugs bottle "
-    "bottles shoe shoes sneaker sneakers boot boots bag handbag piece pieces jewellery jewelry product products item "
-    "object subject pendant pendants brooch chain chains band bands gem gems gemstone gemstones diamond diamonds pearl "
-    "pearls stones crystal crystals bead beads strap dial case vase perfume metals setting settings prongs".split()
+    [
+        "ring",
+        "rings",
+        "necklace",
+        "necklaces",
+        "earring",
+        "earrings",
+        "bracelet",
+        "bracelets",
+        "bangle",
+        "watch",
+        "watches",
+        "cup",
+        "cups",
+        "mug",
+        "mugs",
+        "bottle",
+        "bottles",
+        "shoe",
+        "shoes",
+        "sneaker",
+        "sneakers",
+        "boot",
+        "boots",
+        "bag",
+        "handbag",
+        "piece",
+        "pieces",
+        "jewellery",
+        "jewelry",
+        "product",
+        "products",
+        "item",
+        "object",
+        "subject",
+        "pendant",
+        "pendants",
+        "brooch",
+        "chain",
+        "chains",
+        "band",
+        "bands",
+        "gem",
+        "gems",
+        "gemstone",
+        "gemstones",
+        "diamond",
+        "diamonds",
+        "pearl",
+        "pearls",
+        "stones",
+        "crystal",
+        "crystals",
+        "bead",
+        "beads",
+        "strap",
+        "dial",
+        "case",
+        "vase",
+        "perfume",
+        "metals",
+        "setting",
+        "settings",
+        "prongs",
+    ]
 )
 
 #: From here on a clause (and its list) speaks of the product, not of the scene.
-PROTECTING_WORDS = frozenset("preserve preserving keep keeping maintain maintaining retain retaining unchanged".split())
-NEGATIONS = frozenset("no not without never avoid avoiding dont don't exclude excluding minus free-of".split())
-NEGATION_ENDS = frozenset("but with and on against".split())
+PROTECTING_WORDS = frozenset(
+    ["preserve", "preserving", "keep", "keeping", "maintain", "maintaining", "retain", "retaining", "unchanged"]
+)
+NEGATIONS = frozenset(
+    ["no", "not", "without", "never", "avoid", "avoiding", "dont", "don't", "exclude", "excluding", "minus", "free-of"]
+)
+NEGATION_ENDS = frozenset(["but", "with", "and", "on", "against"])
 
 #: Word -> light colour (linear factors).
 LIGHT_COLOURS: dict[str, Rgb] = {
     "warm": (1.12, 0.96, 0.76), "golden": (1.18, 0.93, 0.62), "amber": (1.2, 0.86, 0.5), "tungsten": (1.15, 0.9, 0.62),
     "candle": (1.2, 0.84, 0.5), "candlelight": (1.2, 0.84, 0.5), "candlelit": (1.2, 0.84, 0.5),
-    "sunset": (1.22, 0.82, 0.6), "sunrise": (1.15, 0.9, 0.78), "sunny": (1.08, 1.0, 0.86), "sunlight": (1.08, 1.0, 0.86),
+    "sunset": (1.22, 0.82, 0.6), "sunrise": (1.15, 0.9, 0.78), "sunny": (1.08, 1.0, 0.86),
+    "sunlight": (1.08, 1.0, 0.86),
     "cool": (0.86, 0.97, 1.14), "cold": (0.8, 0.95, 1.2), "moonlight": (0.7, 0.86, 1.25), "icy": (0.82, 0.97, 1.18),
     "daylight": (0.98, 1.0, 1.03), "neutral": (1.0, 1.0, 1.0), "white": (1.0, 1.0, 1.0),
 }  # fmt: skip
@@ -79,5 +168,7 @@ MOODS: dict[str, tuple[float, float]] = {
     "mysterious": (0.15, 0.75), "night": (0.12, 0.65), "moonlight": (0.2, 0.7), "candlelight": (0.25, 0.8),
     "candlelit": (0.25, 0.8), "intimate": (0.35, 0.85), "cinematic": (0.25, 0.9), "luxurious": (0.4, 0.95),
 }  # fmt: skip
-FESTIVE_WORDS = frozenset("festive christmas holiday holidays party celebration celebratory fairy-lights".split())
-BOKEH_WORDS = frozenset("bokeh sparkle sparkles sparkling glitter twinkling".split())
+FESTIVE_WORDS = frozenset(
+    ["festive", "christmas", "holiday", "holidays", "party", "celebration", "celebratory", "fairy-lights"]
+)
+BOKEH_WORDS = frozenset(["bokeh", "sparkle", "sparkles", "sparkling", "glitter", "twinkling"])
