@@ -15,7 +15,7 @@ import pytest
 
 from scripts import ports
 from scripts.data_folder import DataFolder
-from scripts.instance import AlreadyRunningError, Instance, ProcessNote, running_supervisor, stop_left_behind
+from scripts.instance import AlreadyRunningError, Instance, ProcessNote, Record, running_supervisor, stop_left_behind
 
 IGNORES_SIGTERM = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(); time.sleep(60)"
 
@@ -67,6 +67,20 @@ def test_what_was_left_behind_is_ended_before_the_next_claim(
     assert stubborn.wait(5) == -signal.SIGKILL
     assert data.read_ready() is None
     claimed.release()
+
+
+def test_a_claim_waits_for_the_guard_of_a_killed_supervisor(data: DataFolder) -> None:
+    dead = ProcessNote(name="supervisor", pid=os.getpid(), started_at=0)
+    guard = Instance.claim(data)
+    Record(supervisor=dead).write(guard.descriptor)
+    waited = []
+
+    def on_wait() -> None:
+        waited.append(True)
+        guard.release()
+
+    Instance.claim(data, on_wait=on_wait).release()
+    assert waited == [True]
 
 
 def test_another_process_with_the_same_number_is_left_alone(
