@@ -9,6 +9,8 @@ from sandbox.pictures.arrays import Bytes, Mask
 _LONG_SIDE = 400  # pixels; the cut's time grows faster than the picture
 _ROUNDS = 2
 _HULL_MARGIN = 0.03  # of the long side: how far beyond the hull the product may reach
+_NEAR_BLACK = 45  # of 255: 8-bit Lab lightness
+_LARGEST_SHADOW = 0.2  # of the product's area
 
 
 def cut_within_hull(colour: Bytes, found: Mask) -> Mask:
@@ -40,5 +42,28 @@ def cut_within_hull(colour: Bytes, found: Mask) -> Mask:
     model_behind, model_product = np.zeros((1, 65)), np.zeros((1, 65))
     cv2.grabCut(small, labels, (0, 0, 0, 0), model_behind, model_product, _ROUNDS, cv2.GC_INIT_WITH_MASK)
     product = (labels == cv2.GC_FGD) | (labels == cv2.GC_PR_FGD)
+    product &= ~_outer_darkness(small, product, certain > 0)
+    product = _without_crumbs(product)
     height, width = found.shape
     return cv2.resize(product.astype(np.float32), (width, height), interpolation=cv2.INTER_LINEAR) > 0.5
+
+
+def _without_crumbs(product: Mask) -> Mask:
+    """Only pieces of some size, and no threads between them."""
+    opened = cv2.morphologyEx(product.astype(np.uint8), cv2.MORPH_OPEN, np.ones((2, 2), np.uint8))
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(opened, connectivity=4)
+    areas = stats[:, cv2.CC_STAT_AREA].copy()
+    areas[0] = 0
+    return (areas > 0.02 * areas.max())[labels]
+
+
+def _outer_darkness(bgr: Bytes, product: Mask, certain: Mask) -> Mask:
+    """Near-black parts of the mask that reach its outline: the deep shadow under the product, seldom the product."""
+    lightness = cv2.cvtColor(bgr, cv2.COLOR_BGR2LAB)[..., 0]
+    dark = product & ~certain & (lightness < _NEAR_BLACK)
+    count, areas = cv2.connectedComponents((dark | ~product).astype(np.uint8), connectivity=4)
+    outside = np.bincount(areas.ravel(), weights=(~product).ravel(), minlength=count) > 0
+    outside[0] = False
+    rim = dark & outside[areas]
+    # A large black part is the product after all.
+    return rim if rim.sum() < _LARGEST_SHADOW * product.sum() else np.zeros_like(rim)

@@ -56,8 +56,8 @@ def _chroma_scale(chroma: Floats) -> float:
 def _too_dark(evidence: Evidence) -> Floats:
     """Darkness beyond a shadow's, where it is broad; thin dark rims are contact shadows."""
     deep = np.clip((0.60 - evidence.shade) / 0.12, 0.0, 2.0)
-    across = round(0.02 * max(deep.shape)) | 1
-    thick = cv2.morphologyEx(deep, cv2.MORPH_OPEN, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (across, across)))
+    width = _slit_width(deep)
+    thick = cv2.morphologyEx(deep, cv2.MORPH_OPEN, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (width, width)))
     return np.minimum(deep, 1.5 * cv2.dilate(thick, np.ones((3, 3), np.uint8)))
 
 
@@ -75,18 +75,32 @@ def _without_soft_rims(mask: Mask, lab: Floats, evidence: Evidence) -> Mask:
         np.ones((3, 3), np.uint8),
     )
     departure = _departure(evidence)
-    soft = mask & (steepness < 0.11 * departure) & (evidence.brighter < 3.0)
-    count, labels = cv2.connectedComponents((soft | ~mask).astype(np.uint8), connectivity=4)
-    outside = np.bincount(labels.ravel(), weights=(~mask).ravel(), minlength=count)
-    outside[0] = 0
-    rims = soft & (outside > 0)[labels]
+    fades = mask & (steepness < 0.11 * departure) & (evidence.brighter < 3.0)
+    # The slit right under the product is dark and sharp, but has the background's colour and no breadth.
+    slit = mask & (evidence.shade < 0.75) & (evidence.chroma < 3.0) & (_too_dark(evidence) < 0.5)
+    breadth = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (_slit_width(mask), _slit_width(mask)))
+    slit &= cv2.morphologyEx(slit.astype(np.uint8), cv2.MORPH_OPEN, breadth) == 0
+    # One after the other: together, a slit would be the door into a smooth dark strap.
+    rims = _reached_from_outside(mask, fades) | _reached_from_outside(mask, slit)
     # A rim as large as the product is no rim: the outside broke in through a gap in a faint outline.
     count, labels = cv2.connectedComponents(rims.astype(np.uint8), connectivity=4)
     area = np.bincount(labels.ravel(), minlength=count)
     rims &= (area < _LARGEST_RIM * mask.sum())[labels]
-    peeled = mask & ~rims
     # Peeling leaves crumbs of the shadow's steeper places.
-    return cv2.morphologyEx(peeled.astype(np.uint8), cv2.MORPH_OPEN, np.ones((2, 2), np.uint8)) > 0
+    return cv2.morphologyEx((mask & ~rims).astype(np.uint8), cv2.MORPH_OPEN, np.ones((2, 2), np.uint8)) > 0
+
+
+def _reached_from_outside(mask: Mask, passable: Mask) -> Mask:
+    """The passable pixels of the mask that connect, through passable ones only, to what is not in the mask."""
+    count, labels = cv2.connectedComponents((passable | ~mask).astype(np.uint8), connectivity=4)
+    meets_outside = np.bincount(labels.ravel(), weights=(~mask).ravel(), minlength=count) > 0
+    meets_outside[0] = False
+    return passable & meets_outside[labels]
+
+
+def _slit_width(mask: Mask) -> int:
+    """Pixels: contact shadows and soft rims of darkness are narrower than this."""
+    return round(0.02 * max(mask.shape)) | 1
 
 
 def _without_fringe(mask: Mask, evidence: Evidence) -> Mask:
@@ -98,11 +112,7 @@ def _without_fringe(mask: Mask, evidence: Evidence) -> Mask:
     strongest = cv2.dilate(departure, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (7, 7)))
     weak = mask & (departure < 0.36 * strongest)
     rim = mask & (cv2.erode(mask.astype(np.uint8), cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (7, 7))) == 0)
-    trimmable = weak & rim
-    count, labels = cv2.connectedComponents((trimmable | ~mask).astype(np.uint8), connectivity=4)
-    meets_outside = np.bincount(labels.ravel(), weights=(~mask).ravel(), minlength=count) > 0
-    meets_outside[0] = False
-    return mask & ~(trimmable & meets_outside[labels])
+    return mask & ~_reached_from_outside(mask, weak & rim)
 
 
 def _departure(evidence: Evidence) -> Floats:
@@ -143,7 +153,11 @@ def _keep_pieces(mask: Mask, likelihood: Floats) -> Mask:
         return mask
     weight = np.bincount(labels.ravel(), weights=likelihood.ravel(), minlength=count)
     weight[0] = 0.0
-    keep = weight >= max(0.01 * weight.max(), 0.00005 * mask.size)
+    at_frame = np.zeros(count, dtype=bool)
+    at_frame[np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]])] = True
+    # What the frame cuts is rather a vein, a table edge or a neighbour than a second piece.
+    share = np.where(at_frame, 0.12, 0.01)
+    keep = weight >= np.maximum(share * weight.max(), 0.00005 * mask.size)
     return keep[labels]
 
 

@@ -24,7 +24,7 @@ def lit_texture(texture: Texture, light: Light, *, upright: bool) -> Floats:
     length = cv2.sqrt(slope_x * slope_x + slope_y * slope_y + 1.0)
     cosine = (towards[2] - slope_x * towards[0] - slope_y * towards[1]) / length
     shade = np.clip(cosine / towards[2], 0.0, 2.2)
-    softness = 0.45 * light.ambient + 0.15  # light from all sides flattens relief
+    softness = 0.35 * light.ambient + 0.08  # light from all sides flattens relief
     shade = softness + (1.0 - softness) * shade
     if texture.sheen > 0.0:
         shade += texture.sheen * (1.0 - 1.0 / length) * 2.0 * np.clip(shade, 0.3, 1.5)
@@ -35,7 +35,9 @@ def lit_texture(texture: Texture, light: Light, *, upright: bool) -> Floats:
         facing = np.clip((half[2] - slope_x * half[0] - slope_y * half[1]) / length, 0.0, 1.0)
         flat = float(half[2])
         highlight = cv2.pow(facing, 24.0) - flat**24.0
-        lit += (0.35 * texture.gloss * np.maximum(highlight, 0.0))[..., None]
+        # Dark matt stuff has no bright varnish: the highlight keeps part of the colour beneath it.
+        tone = 0.7 * texture.albedo + 0.3 * texture.gloss
+        lit += (1.3 * texture.gloss * np.maximum(highlight, 0.0))[..., None] * tone
     return lit.astype(np.float32)
 
 
@@ -58,7 +60,7 @@ def shadow_map(alpha: Bytes, light: Light, layout: Layout, *, elevation: float) 
     shrink = 0.5  # shadows are soft: half size is enough and four times as fast
     small = cv2.resize(alpha, None, fx=shrink, fy=shrink, interpolation=cv2.INTER_AREA).astype(np.float32) / 255.0
     unit = layout.extent * shrink / 100.0  # one percent of the product's size, in pixels of the small map
-    depth = 0.30 + 0.45 * light.hardness * (1.0 - 0.4 * light.ambient)
+    depth = 0.38 + 0.42 * light.hardness * (1.0 - 0.4 * light.ambient)
     shadow = (
         _flat_shadow(small, light, unit, depth)
         if layout.lying

@@ -112,9 +112,9 @@ def _stone(base: Floats, random: np.random.Generator, size: int) -> Texture:
     shape = (size, size)
     lumps = fractal_noise(random, shape, cells=(5, 5), octaves=6, persistence=0.55)
     fine = grain(random, shape, blur=0.8)
-    relief = size * 0.006 * lumps + 0.35 * fine
+    relief = size * 0.011 * lumps + 0.35 * fine
     tone = 1.0 + 0.28 * lumps + 0.06 * fine
-    mineral = np.maximum(grain(random, shape, blur=1.2) - 2.3, 0.0)
+    mineral = np.maximum(grain(random, shape, blur=1.2) - 2.9, 0.0)
     albedo = _tinted(base, tone, floor=0.35) + 0.05 * mineral[..., None]
     return Texture(albedo=albedo.astype(np.float32), relief=relief, gloss=0.12)
 

@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 
-from sandbox.pictures.arrays import Floats, floats
+from sandbox.pictures.arrays import Bytes, Floats, floats
 from sandbox.pictures.scene.description import Scene, Support
 from sandbox.pictures.scene.lighting import lit_texture
 from sandbox.pictures.scene.materials import Material, linear, make_texture
@@ -46,18 +46,19 @@ def _backdrop(scene: Scene, layout: Layout, random: np.random.Generator) -> Floa
 
 def _add_bokeh(stage: Floats, scene: Scene, layout: Layout, random: np.random.Generator) -> None:
     """Soft discs of light in the upper part of the backdrop, in place."""
-    shrink = 4
+    shrink = 2  # half size: the discs are soft
     height, width = layout.height // shrink, layout.width // shrink
     lights: Floats = np.zeros((height, width, 3), dtype=np.float32)
     for _ in range(26):
         colour = linear(scene.bokeh[int(random.integers(len(scene.bokeh)))])
         x, y = random.uniform(-0.02, 1.02) * width, random.beta(1.3, 2.0) * 0.75 * height
         radius = random.uniform(0.016, 0.055) * width
-        disc = np.zeros((height, width), dtype=np.float32)
-        cv2.circle(disc, (round(x * 16), round(y * 16)), round(radius * 16), 1.0, -1, cv2.LINE_AA, 4)
-        ring = disc - cv2.erode(disc, np.ones((3, 3), np.uint8))
+        drawn: Bytes = np.zeros((height, width), dtype=np.uint8)
+        cv2.circle(drawn, (round(x * 16), round(y * 16)), round(radius * 16), 255, -1, cv2.LINE_AA, 4)
+        disc = drawn.astype(np.float32) / 255.0
+        ring = disc - cv2.erode(disc, np.ones((5, 5), np.uint8))
         lights += (random.uniform(0.10, 0.42) * (disc + 0.5 * ring))[..., None] * colour
-    lights = cv2.GaussianBlur(lights, (0, 0), 0.9)
+    lights = cv2.GaussianBlur(lights, (0, 0), 1.5)
     stage += cv2.resize(lights, (layout.width, layout.height), interpolation=cv2.INTER_CUBIC)
 
 
@@ -93,7 +94,7 @@ def _lay_floor(stage: Floats, scene: Scene, layout: Layout, random: np.random.Ge
         stage[:] = floor
         return
     seamless = scene.surface is Material.PLAIN and scene.backdrop is Material.PLAIN
-    edge = (0.20 if seamless else 0.035) * layout.height
+    edge = (0.20 if seamless else 0.10 if layout.lying else 0.035) * layout.height
     cover = np.clip((rows - layout.horizon) / edge, 0.0, 1.0)
     cover = (cover * cover * (3.0 - 2.0 * cover))[:, None, None]
     stage[first:] += cover * (floor - stage[first:])

@@ -162,8 +162,8 @@ HARDNESS: dict[str, float] = {
 }  # fmt: skip
 #: Word -> (ambient, strength): how much light there is beside the key light, and overall.
 MOODS: dict[str, tuple[float, float]] = {
-    "bright": (0.85, 1.12), "airy": (0.9, 1.15), "high-key": (0.95, 1.2), "sunny": (0.75, 1.15), "fresh": (0.8, 1.08),
-    "daylight": (0.8, 1.08), "clean": (0.75, 1.05), "minimal": (0.75, 1.0), "minimalist": (0.75, 1.0),
+    "bright": (0.82, 1.0), "airy": (0.85, 1.0), "high-key": (0.95, 1.12), "sunny": (0.72, 1.06), "fresh": (0.8, 1.0),
+    "daylight": (0.78, 1.0), "clean": (0.75, 1.0), "minimal": (0.75, 1.0), "minimalist": (0.75, 1.0),
     "dramatic": (0.12, 0.95), "moody": (0.18, 0.8), "low-key": (0.12, 0.75), "noir": (0.08, 0.75),
     "mysterious": (0.15, 0.75), "night": (0.12, 0.65), "moonlight": (0.2, 0.7), "candlelight": (0.25, 0.8),
     "candlelit": (0.25, 0.8), "intimate": (0.35, 0.85), "cinematic": (0.25, 0.9), "luxurious": (0.4, 0.95),
