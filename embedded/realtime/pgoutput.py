@@ -41,6 +41,7 @@ class RowChange:
     relation: Relation
     new: Row | None  #: None for DELETE
     old: Row | None  #: the identity columns; None for INSERT
+    transaction: int  #: the low 32 bits of its id
     committed_at: datetime
 
 
@@ -55,12 +56,13 @@ class Decoder:
     def __init__(self) -> None:
         self._relations: dict[int, Relation] = {}
         self._committed_at = POSTGRES_EPOCH
+        self._transaction = 0
 
     def decode(self, message: bytes) -> RowChange | Commit | None:
         """One message; None for those that say nothing about a row, TRUNCATE among them."""
         match message[:1]:
             case b"B":
-                (microseconds,) = struct.unpack_from(">q", message, 9)
+                microseconds, self._transaction = struct.unpack_from(">qI", message, 9)
                 self._committed_at = POSTGRES_EPOCH + timedelta(microseconds=microseconds)
             case b"R":
                 relation = _relation(message)
@@ -93,7 +95,14 @@ class Decoder:
         if action is Action.UPDATE and old is None and new is not None:
             # The identity is only sent when it has changed.
             old = {column: new[column] for column in relation.columns if column in relation.identity and column in new}
-        return RowChange(action=action, relation=relation, new=new, old=old, committed_at=self._committed_at)
+        return RowChange(
+            action=action,
+            relation=relation,
+            new=new,
+            old=old,
+            transaction=self._transaction,
+            committed_at=self._committed_at,
+        )
 
 
 def _relation(message: bytes) -> Relation:

@@ -30,6 +30,18 @@ NO_KEY = "Error 400: Bad Request, no primary key"
 UNAUTHORIZED = "Error 401: Unauthorized"
 POLICY_FAILED = "Error 500: Internal Server Error, RLS policy evaluation failed"
 
+VISIBILITY_POLL_S = 0.001  # it is hardly ever needed, and then once
+
+#: The stream tells the low 32 bits of a transaction's id: the id meant is the nearest one to the newest.
+_ALL_VISIBLE = """
+with snapshot as (select pg_current_snapshot() as now),
+newest as (select pg_snapshot_xmax(now)::text::bigint as id from snapshot)
+select bool_and(pg_visible_in_snapshot(
+  (newest.id + ((low - newest.id + 2147483648) & x'ffffffff'::bigint) - 2147483648)::text::xid8, snapshot.now
+))
+from snapshot, newest, unnest(%s::bigint[]) as low
+"""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Subscriber:
@@ -128,10 +140,21 @@ class _FilterDecisions:
             return [False] * len(values)
 
 
+async def _wait_until_visible(pool: Pool, transactions: set[int]) -> None:
+    """Wait until queries see these transactions. A commit is streamed a moment before others can see it."""
+    async with pool.connection() as connection:
+        while True:
+            cursor = await connection.execute(_ALL_VISIBLE, [list(transactions)])
+            if await cursor.fetchone() == (True,):
+                return
+            await asyncio.sleep(VISIBILITY_POLL_S)
+
+
 async def _apply_policies(pool: Pool, table: Table, audiences: Sequence[Audience]) -> None:
     """Take out the receivers whose claims do not find the row now. A DELETE cannot be checked: it goes to all."""
     claims_of: dict[str, Claims] = {}
     questions: defaultdict[str, list[Audience]] = defaultdict(list)
+    await _wait_until_visible(pool, {audience.change.transaction for audience in audiences})
     for audience in audiences:
         if audience.change.action is Action.DELETE:
             continue
