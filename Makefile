@@ -40,8 +40,8 @@ clean: down  ## stop, then remove the local data and the virtual environment
 test: $(VENV)/.dev tests/js/node_modules/.stamp  ## run every test
 	@$(BIN)/python -m pytest
 
-lint: $(VENV)/.dev  ## lint, format check, type check
-	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+lint: $(VENV)/.dev  ## lint, format check, migration lint, type check
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/python -m scripts.lint_migrations && $(BIN)/mypy
 
 format: $(VENV)/.dev  ## format the code
 	@$(BIN)/ruff check --fix-only . && $(BIN)/ruff format .
