@@ -14,7 +14,7 @@ import numpy as np
 
 from sandbox.pictures.arrays import Bytes, Floats, Mask, floats
 from sandbox.pictures.colour_names import colour_of, is_modifier
-from sandbox.pictures.cutout import working_mask
+from sandbox.pictures.cutout.graphcut import cut_around_centre
 from sandbox.pictures.cutout.smoothing import smooth_globally
 from sandbox.pictures.decode import decode
 from sandbox.pictures.metadata import encode_png
@@ -41,9 +41,9 @@ _WARMTH = {
 }  # fmt: skip
 
 # Lab a, b along the lightness: (L, a, b). Shadows lean cool, lights lean cream.
-_SUBJECT_TONES = ((0, 2, -2), (25, 9, 6), (50, 16, 18), (72, 13, 19), (90, 4, 10), (100, 0, 3))
-_GROUND_TONES = ((0, 0, -3), (25, 4, 5), (50, 7, 13), (75, 4, 11), (100, 0, 3))
-_SKY_TONES = ((0, 0, -6), (50, -4, -22), (80, -5, -18), (95, -1, -6), (100, 0, 0))
+_SUBJECT_TONES = ((0, 3, -2), (22, 18, 12), (45, 24, 24), (68, 15, 24), (88, 3, 9), (100, 0, 3))
+_GROUND_TONES = ((0, 0, -4), (25, 6, 10), (50, 9, 21), (75, 5, 17), (100, 0, 3))
+_SKY_TONES = ((0, 0, -6), (50, -4, -26), (80, -6, -22), (95, -1, -6), (100, 0, 0))
 
 
 def colourise(photo: bytes, *, instruction: str) -> bytes:
@@ -83,7 +83,8 @@ def colourise_pixels(colour: Bytes, *, style: Style) -> Bytes:
     lightness = cv2.cvtColor(colour.astype(np.float32) / 255.0, cv2.COLOR_RGB2LAB)[..., 0]
     shrink = min(1.0, _MAP_LONG_SIDE / max(height, width))
     small = cv2.resize(lightness, None, fx=shrink, fy=shrink, interpolation=cv2.INTER_AREA)
-    chroma = _chroma_map(small, working_mask(cv2.resize(colour, None, fx=shrink, fy=shrink)), style)
+    subject = cv2.resize(cut_around_centre(colour).astype(np.uint8), small.shape[::-1], interpolation=cv2.INTER_NEAREST)
+    chroma = _chroma_map(small, subject > 0, style)
     chroma = cv2.resize(chroma, (width, height), interpolation=cv2.INTER_CUBIC)
     return _within_gamut(lightness, chroma)
 

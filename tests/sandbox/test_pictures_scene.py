@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from sandbox.pictures import render_scene
+from sandbox.pictures.colour_names import colour_of
 from sandbox.pictures.scene.description import Scene, Support
 from sandbox.pictures.scene.materials import Material
 from sandbox.pictures.scene.placing import place_product
@@ -65,9 +66,7 @@ def test_a_seed_prompt_gives_its_own_colours(
 @pytest.mark.parametrize("material", ["marble", "stone", "linen", "concrete", "paper", "sand"])
 @pytest.mark.parametrize(("side", "sign"), [("left", 1), ("right", -1)])
 def test_the_side_the_light_comes_from_is_the_brighter_one(material: str, side: str, sign: int) -> None:
-    picture = _scene(f"on beige {material}, light from the {side}").mean(axis=(1, 2)) * 0  # rows are irrelevant
     columns = _scene(f"on beige {material}, light from the {side}").mean(axis=(0, 2))
-    assert picture.shape == columns.shape
     assert sign * (columns[:100].mean() - columns[-100:].mean()) > 3
 
 
@@ -81,8 +80,6 @@ def test_warm_light_is_warmer_than_cool_light() -> None:
 
 @pytest.mark.parametrize("colour", ["emerald", "teal", "burgundy", "mustard", "lavender", "#2255cc", "blush", "navy"])
 def test_a_named_colour_is_the_scenes_colour(colour: str) -> None:
-    from sandbox.pictures.colour_names import colour_of
-
     named = np.array(colour_of(colour))
     mean = _scene(f"plain {colour} backdrop").mean(axis=(0, 1))
     hue = cv2.cvtColor(np.array([[named, mean / 255.0]], np.float32), cv2.COLOR_RGB2HSV)[0, :, 0]

@@ -7,6 +7,7 @@ import numpy as np
 from sandbox.pictures.arrays import Bytes, Mask
 
 _LONG_SIDE = 400  # pixels; the cut's time grows faster than the picture
+_ROUGH_LONG_SIDE = 320  # pixels; enough to tell a subject from its surroundings
 _ROUNDS = 2
 _HULL_MARGIN = 0.03  # of the long side: how far beyond the hull the product may reach
 _NEAR_BLACK = 45  # of 255: 8-bit Lab lightness
@@ -38,14 +39,31 @@ def cut_within_hull(colour: Bytes, found: Mask) -> Mask:
     labels[certain > 0] = cv2.GC_FGD
     if not (labels == cv2.GC_BGD).any():
         return found
-    cv2.setRNGSeed(0)  # GrabCut clusters colours from random starts
-    model_behind, model_product = np.zeros((1, 65)), np.zeros((1, 65))
-    cv2.grabCut(small, labels, (0, 0, 0, 0), model_behind, model_product, _ROUNDS, cv2.GC_INIT_WITH_MASK)
-    product = (labels == cv2.GC_FGD) | (labels == cv2.GC_PR_FGD)
+    product = _grab_cut(small, labels)
     product &= ~_outer_darkness(small, product, certain > 0)
     product = _without_crumbs(product)
     height, width = found.shape
     return cv2.resize(product.astype(np.float32), (width, height), interpolation=cv2.INTER_LINEAR) > 0.5
+
+
+def cut_around_centre(colour: Bytes) -> Mask:
+    """The likely subject of an H x W x 3 uint8 picture, h x w bool at a reduced size: what is unlike the margins."""
+    scale = min(1.0, _ROUGH_LONG_SIDE / max(colour.shape[:2]))
+    small = cv2.resize(colour, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    height, width = small.shape[:2]
+    labels: Bytes = np.full((height, width), cv2.GC_BGD, dtype=np.uint8)
+    for share, label in ((0.44, cv2.GC_PR_FGD), (0.10, cv2.GC_FGD)):
+        axes = (max(1, round(share * width)), max(1, round(share * height)))
+        cv2.ellipse(labels, (width // 2, height // 2), axes, 0, 0, 360, label, -1)
+    return _grab_cut(small, labels)
+
+
+def _grab_cut(pixels: Bytes, labels: Bytes) -> Mask:
+    """Run GrabCut from the given labels, which it changes."""
+    cv2.setRNGSeed(0)  # it clusters colours from random starts
+    model_behind, model_product = np.zeros((1, 65)), np.zeros((1, 65))
+    cv2.grabCut(pixels, labels, (0, 0, 0, 0), model_behind, model_product, _ROUNDS, cv2.GC_INIT_WITH_MASK)
+    return (labels == cv2.GC_FGD) | (labels == cv2.GC_PR_FGD)
 
 
 def _without_crumbs(product: Mask) -> Mask:
