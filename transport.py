@@ -4,13 +4,18 @@ httpx's own pool does not scale: 18 ms of CPU a request at 200 requests in fligh
 500 ms, two cores). `httpx-aiohttp` joins the two, but its errors cannot be taken at their word: it reports a connection
 that was lost *after* the request had gone out as `httpx.ConnectTimeout`, and lets some of aiohttp's own errors through.
 `_Transport` sets both right, so that what was bought is known.
+
+A connection that is kept open may be closed by the server in the very moment in which it is used again; what was sent
+then looks as if its answer were lost. A request with the extension FRESH_CONNECTION never meets that.
 """
 
 from __future__ import annotations
 
 import ssl
 from collections.abc import AsyncIterator
+from functools import partial
 from http.cookiejar import CookieJar, DefaultCookiePolicy
+from typing import Any
 
 import aiohttp
 import httpx
@@ -25,6 +30,9 @@ DEFAULT_TIMEOUT = httpx.Timeout(
 )
 KEEPALIVE_S = 30.0  # below the 60 s after which common load balancers drop an idle connection
 
+#: An httpx request extension: true for a request that must not be sent twice. It gets a connection of its own.
+FRESH_CONNECTION = "fresh_connection"
+
 
 def build_http_client(
     *,
@@ -36,17 +44,19 @@ def build_http_client(
     """A client that follows no redirects, keeps no cookies and reads no proxy settings. The caller closes it.
 
     Args:
-        max_connections: To all hosts together; further requests wait for `timeout.pool` seconds.
+        max_connections: To all hosts together, kept ones and fresh ones each; further requests wait for `timeout.pool`
+            seconds.
         timeout: All four are to be set. A slow drip resets `read` each time: bound the whole call as well.
         resolver: Finds the addresses that are dialled; the system's by default.
         tls: What to trust; certifi's list by default.
     """
     context = tls or httpx.create_ssl_context(trust_env=False)
 
-    def open_session() -> aiohttp.ClientSession:
+    def open_session(*, keeps_connections: bool) -> aiohttp.ClientSession:
+        keeping: dict[str, Any] = {"keepalive_timeout": KEEPALIVE_S} if keeps_connections else {"force_close": True}
         connector = aiohttp.TCPConnector(
             limit=max_connections,
-            keepalive_timeout=KEEPALIVE_S,
+            **keeping,
             ssl=context,
             resolver=resolver,
             use_dns_cache=resolver is None,  # a resolver of our own checks each address that is dialled
@@ -54,7 +64,10 @@ def build_http_client(
         return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar(), trust_env=False)
 
     return httpx.AsyncClient(
-        transport=_Transport(verify=context, client=open_session),
+        transport=_Transport(
+            kept=AiohttpTransport(verify=context, client=partial(open_session, keeps_connections=True)),
+            fresh=AiohttpTransport(verify=context, client=partial(open_session, keeps_connections=False)),
+        ),
         timeout=timeout,
         follow_redirects=False,
         trust_env=False,
@@ -78,12 +91,21 @@ def never_sent(error: BaseException) -> bool:
     return True
 
 
-class _Transport(AiohttpTransport):
+class _Transport(httpx.AsyncBaseTransport):
     """Raises httpx's errors only, each saying truly how far the request got."""
 
+    def __init__(self, *, kept: AiohttpTransport, fresh: AiohttpTransport) -> None:
+        self._kept = kept
+        self._fresh = fresh
+
+    async def aclose(self) -> None:
+        await self._kept.aclose()
+        await self._fresh.aclose()
+
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        transport = self._fresh if request.extensions.get(FRESH_CONNECTION) else self._kept
         try:
-            response = await super().handle_async_request(request)
+            response = await transport.handle_async_request(request)
         except (httpx.TransportError, aiohttp.ClientError, OSError, ValueError) as error:
             raise _truthful(error, request) from _root(error)
         response.stream = _Body(response.stream, request)

@@ -36,7 +36,7 @@ from errors import (
     RetryableError,
 )
 from providers._redact import redacted
-from transport import never_sent
+from transport import FRESH_CONNECTION, never_sent
 
 MAX_ERROR_BODY_BYTES = 65_536  # of a 4xx or 5xx, where only a sentence is of interest
 ERROR_BODY_TIMEOUT_S = 5.0  # its status is the verdict; the sentence is not worth a longer wait
@@ -85,8 +85,10 @@ class ProviderApi:
         """
         if asyncio.get_running_loop().time() >= ends_at:
             raise NotReachedError(f"Too late to ask {self.provider}; nothing was sent.", provider=self.provider)
-        headers = {"Content-Type": "application/json", "Content-Length": str(length)}
-        request = self._request("POST", path, headers=headers, content=content, ends_at=ends_at)
+        headers = {"Content-Type": "application/json", "Content-Length": str(length), "Connection": "close"}
+        request = self._request(
+            "POST", path, headers=headers, content=content, ends_at=ends_at, extensions={FRESH_CONNECTION: True}
+        )
         return await self._exchange(request, paid=True, ends_at=ends_at, max_bytes=max_bytes)
 
     async def ask(self, path: str, *, params: Mapping[str, str], ends_at: float, max_bytes: int = 1_000_000) -> Reply:
