@@ -31,8 +31,12 @@ from embedded.realtime.subscriptions import CHANGES_PUBLICATION
 
 logger = logging.getLogger(__name__)
 
-POOL_SIZE = 6  # row level security is asked for several claims at once
-POOL_WAIT_S = 3.0  # a join must be answered within the clients' 10 seconds
+SESSION_POOL_SIZE = 4
+SESSION_POOL_WAIT_S = 3.0  # a join must be answered within the clients' 10 seconds
+#: The stream of changes has connections of its own, so that a crowd of joins cannot hold it up, and patience: giving
+#: up means that everybody has to join anew.
+STREAM_POOL_SIZE = 4  # row level security is asked for several claims at once
+STREAM_POOL_WAIT_S = 60.0
 RECONNECT_S = 0.5
 RETENTION_INTERVAL_S = 3600.0
 #: On hosted projects changes flow a while after SUBSCRIBED, up to seconds. So do they here: code that does not wait
@@ -46,10 +50,11 @@ class RealtimeService:
     def __init__(self, dsn: str, identity: Identity, *, ready_delay_s: float = READY_DELAY_S) -> None:
         self._dsn = dsn
         self._identity = identity
-        self._pool = open_pool(dsn, max_size=POOL_SIZE, wait_s=POOL_WAIT_S)
+        self._pool = open_pool(dsn, max_size=SESSION_POOL_SIZE, wait_s=SESSION_POOL_WAIT_S)
+        self._stream_pool = open_pool(dsn, max_size=STREAM_POOL_SIZE, wait_s=STREAM_POOL_WAIT_S)
         self._registry = ChannelRegistry()
         self._streaming = asyncio.Event()
-        self._announcer = ChangeAnnouncer(self._pool, self._registry)
+        self._announcer = ChangeAnnouncer(self._stream_pool, self._registry)
         self._services = SessionServices(
             pool=self._pool,
             identity=identity,
@@ -69,6 +74,7 @@ class RealtimeService:
 
     async def start(self) -> None:
         await self._pool.open()
+        await self._stream_pool.open()
         self._tasks = [
             asyncio.create_task(self._follow_changes(), name="realtime.changes"),
             asyncio.create_task(self._delete_old_messages(), name="realtime.retention"),
@@ -79,6 +85,7 @@ class RealtimeService:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._pool.close()
+        await self._stream_pool.close()
 
     async def _websocket(self, websocket: WebSocket) -> None:
         # The key opens the connection only; what a channel may see depends on the token that joins it.

@@ -82,13 +82,8 @@ class Changes:
         channel.on_system(self.system.put_nowait)
 
     def on(self, table: str, *, event: str = "*", **options: Any) -> Changes:
-        self.channel.on_postgres_changes(
-            event,
-            schema="public",
-            table=table,
-            callback=self.payloads.put_nowait,
-            **options,  # type: ignore[arg-type]
-        )
+        listen: Any = self.channel.on_postgres_changes  # its types want an enum and a TypedDict
+        listen(event, schema="public", table=table, callback=self.payloads.put_nowait, **options)
         return self
 
     async def subscribed(self) -> Changes:

@@ -70,7 +70,7 @@ async def test_too_many_presence_calls_close_the_channel(stack: RunningStack) ->
         await socket.join("crowded", {"presence": {"enabled": False}})
         for n in range(6):
             await socket.send("realtime:crowded", "presence", {"event": "track", "payload": {"n": n}})
-        frames = []
+        frames: list[dict[str, Any]] = []
         while not frames or frames[-1]["event"] != "phx_close":
             frames.append(await socket.receive())
     assert frames[-2]["payload"]["message"] == "Client presence rate limit exceeded"

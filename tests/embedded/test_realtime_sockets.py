@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+import random
 import socket as sockets
 import time
 from urllib.parse import urlencode, urlsplit
 
+import httpx
 import jwt
 import pytest
 import websockets
 
 from tests.embedded.realtime_support import (
     PATIENCE_S,
-    Changes,
-    connected,
-    create_table,
     open_socket,
-    postgres_of,
     topic_name,
     user_token,
 )
@@ -143,35 +142,39 @@ async def test_a_bad_newer_token_ends_the_channel(stack: RunningStack) -> None:
 
 
 async def test_a_client_that_does_not_read_is_cut_off_and_holds_up_nobody(stack: RunningStack) -> None:
-    with postgres_of(stack) as postgres:
-        table = create_table(postgres, "id int primary key, large text")
-        address = urlsplit(stack.url)
-        dead = sockets.socket()
-        dead.setsockopt(sockets.SOL_SOCKET, sockets.SO_RCVBUF, 4096)
-        dead.connect((address.hostname, address.port))
-        dead_url = f"{stack.url.replace('http', 'ws', 1)}/realtime/v1/websocket?" + urlencode(
-            {"apikey": stack.secret_key}
-        )
-        # max_queue: what it does not take stays in the server's hands.
-        async with websockets.connect(dead_url, sock=dead, max_queue=1, ping_interval=None) as websocket:
-            asked = [{"event": "*", "schema": "public", "table": table}]
-            join = {"topic": "realtime:dead", "event": "phx_join", "payload": {"config": {"postgres_changes": asked}}}
-            await websocket.send(json.dumps(join | {"ref": "1"}))
-            assert "Subscribed to PostgreSQL" in str([await websocket.recv(), await websocket.recv()])
+    topic, messages = topic_name(), 16
+    join = json.dumps(["1", "1", f"realtime:{topic}", "phx_join", {"config": {}}])
+    address = urlsplit(stack.url)
+    narrow = sockets.socket()
+    narrow.setsockopt(sockets.SOL_SOCKET, sockets.SO_RCVBUF, 4096)
+    narrow.connect((address.hostname, address.port))
+    url = f"{stack.url.replace('http', 'ws', 1)}/realtime/v1/websocket?" + urlencode(
+        {"apikey": stack.publishable_key, "vsn": "2.0.0"}
+    )
+    async with (
+        # max_queue: what this one does not take stays in the server's hands.
+        websockets.connect(url, sock=narrow, max_queue=1, max_size=None, ping_interval=None) as idle,
+        websockets.connect(url, max_size=None) as reader,
+        httpx.AsyncClient() as http,
+    ):
+        for websocket in (idle, reader):
+            await websocket.send(join)
+            await websocket.recv()
+        payload = random.randbytes(2 * 1024 * 1024)  # compression shall not save the idle one
+        for _ in range(messages):
+            response = await http.post(
+                f"{stack.url}/realtime/v1/api/broadcast/{topic}/events/large",
+                headers={"apikey": stack.publishable_key, "content-type": "application/octet-stream"},
+                content=payload,
+            )
+            assert response.status_code == 202
+            async with asyncio.timeout(PATIENCE_S):
+                assert (await reader.recv())[-len(payload) :] == payload
 
-            async with connected(stack) as client:
-                changes = await Changes(client.channel(topic_name())).on(table).subscribed()
-                # Random text, so that compression does not save the dead client; 32 MB in all.
-                postgres.execute(
-                    f"insert into {table} select n, (select string_agg(md5(random()::text || n || m), '')"
-                    f" from generate_series(1, 16000) m) from generate_series(1, 64) n"
-                )
-                assert [row["id"] for row in await changes.records(64)] == list(range(1, 65))
-
-            received = 0
-            with pytest.raises(websockets.ConnectionClosed):
+        received = 0
+        with contextlib.suppress(websockets.ConnectionClosed):
+            while received < messages:
                 async with asyncio.timeout(PATIENCE_S):
-                    while True:
-                        await websocket.recv()
-                        received += 1
-    assert received < 64
+                    await idle.recv()
+                received += 1
+    assert received < messages
