@@ -50,6 +50,9 @@ class Settings(BaseSettings):
     generate_providers: Providers = ("nanobanana",)
     colourise_providers: Providers = ("reve",)
     restore_providers: Providers = ("reve",)
+    provider_concurrency: int = Field(default=16, ge=1)  # a start that few accounts refuse; doubles in a round trip
+    provider_max_concurrency: int = Field(default=256, ge=1)  # paid requests at once, by one worker to one provider
+    provider_wait_seconds: float = Field(default=60, gt=0)  # for a place; then the run is better off in the queue
     sandbox_url: HttpUrl | None = None  # stands in for every provider that has no key
     reve_api_key: SecretStr | None = None
     reve_base_url: HttpUrl = HttpUrl("https://api.reve.com")

@@ -215,6 +215,21 @@ class Database:
         )
         return [_verdict(verdict) for verdict in verdicts]
 
+    async def earlier_calls(self, run: ClaimedRun, input_hashes: Sequence[str]) -> set[tuple[str, str]]:
+        """(input hash, state) of the product's calls that are done or sent, and of this run's that ended unknown."""
+
+        async def attempt() -> list[dict[str, Any]]:
+            calls = self._client.table("calls").select("input_hash, state, run_id")
+            mine = calls.eq("product_id", str(run.product_id)).in_("input_hash", input_hashes)
+            return await _answer(mine.in_("state", ["done", "sent", "unknown"]))  # type: ignore[no-any-return]
+
+        rows = await patiently(attempt, patience_s=self._patience_s)
+        return {
+            (row["input_hash"], row["state"])
+            for row in rows
+            if row["state"] != "unknown" or row["run_id"] == str(run.run_id)
+        }
+
     async def send_call(self, run: ClaimedRun, call_id: CallId) -> None:
         """The last gate before a request leaves.
 

@@ -101,8 +101,10 @@ class CallProgress(Protocol):
     async def sending(self) -> None:
         """To be awaited when everything is prepared, immediately before the paid request leaves.
 
+        It may take long: it waits for a place at the provider. That time is not part of a model's deadline.
+
         Raises:
-            LeaseLostError: Do not send it.
+            LeaseLostError, ProviderPausedError: Do not send it.
         """
         ...
 
@@ -130,7 +132,7 @@ class ImageModel(Protocol):
 
     @property
     def deadline_s(self) -> float:
-        """Seconds after which `generate` and `resume` have given up for certain."""
+        """Seconds after which `generate` (`sending` aside) and `resume` have given up for certain."""
         ...
 
     def price_micros(self, request: ImageRequest) -> int:

@@ -12,7 +12,8 @@ AppError
 └── ProviderError               a model API
     ├── RetryableError          nothing was accepted; worth another attempt
     │   ├── RateLimitError      429, with the provider's own wait
-    │   └── NotReachedError     the connection was never made
+    │   ├── NotReachedError     the connection was never made
+    │   └── ProviderPausedError not even asked: it takes nothing for now, from anybody
     ├── ChargeUnknownError      sent, no verdict: no wrapper may repeat it
     ├── AccountError            401, 402, 403: an operator must act before anything more is sent
     ├── RequestRejectedError    4xx that is ours; sending it again cannot help
@@ -106,6 +107,10 @@ class NotReachedError(RetryableError):
 
 class TaskNotCreatedError(RetryableError):
     code = "not_created"
+
+
+class ProviderPausedError(RetryableError):
+    code = "provider_paused"
 
 
 class ChargeUnknownError(ProviderError):

@@ -46,12 +46,14 @@ from domain import (
     Verdict,
 )
 from errors import (
+    AccountError,
     AppError,
     BadPictureError,
     BudgetExceededError,
     ChargeUnknownError,
     NotFoundError,
     ProviderError,
+    ProviderPausedError,
     RateLimitError,
     RetryableError,
 )
@@ -137,16 +139,20 @@ class _Progress:
     database: Database
     run: ClaimedRun
     call_id: CallId
-    in_task: asyncio.Event = field(default_factory=asyncio.Event)  #: the provider works; the call may be left
+    leavable: asyncio.Event = field(default_factory=asyncio.Event)  #: nothing was sent, or the task is known
     sent_at: float | None = None
 
+    def __post_init__(self) -> None:
+        self.leavable.set()
+
     async def sending(self) -> None:
+        self.leavable.clear()
         await self.database.send_call(self.run, self.call_id)
         self.sent_at = time.monotonic()
 
     async def accepted(self, task_id: TaskId) -> None:
         await self.database.accept_task(self.call_id, task_id)
-        self.in_task.set()
+        self.leavable.set()
 
     @property
     def latency_s(self) -> float | None:
@@ -161,7 +167,7 @@ class Pipeline:
         *,
         database: Database,
         store: ObjectStore,
-        models: Mapping[Capability, ImageModel],
+        models: Mapping[Capability, Sequence[ImageModel]],
         settings: Settings,
         memory: ByteBudget,
     ) -> None:
@@ -192,11 +198,11 @@ class Pipeline:
             plan for plan in plans if plan.takes in finished and plan.name not in finished and plan.name not in failures
         ]:
             _check_may_go_on(halt, deadline)
-            steps = [self._prepare(run, plan, finished[plan.takes]) for plan in ready]
-            verdicts = await self._begin(run, steps, shown_plan)
+            offers = [await self._offers(run, plan, finished[plan.takes]) for plan in ready]
+            verdicts = await self._begin(run, [first for first, *_ in offers], shown_plan)
             shown_plan = None
             outcomes = await asyncio.gather(
-                *(self._carry_out(run, step, verdict, halt) for step, verdict in zip(steps, verdicts, strict=True)),
+                *(self._carry_out(run, steps, verdict, halt) for steps, verdict in zip(offers, verdicts, strict=True)),
                 return_exceptions=True,
             )
             interruption: BaseException | None = None
@@ -223,8 +229,22 @@ class Pipeline:
         pack = load_pack(run.pack).with_overrides(settings.scene_prompt_overrides, instructions)
         return recipe.plan(recipe.parameters.model_validate(run.params), pack)
 
-    def _prepare(self, run: ClaimedRun, plan: StepPlan, source: StoredObject) -> _Step:
-        model = self._models[plan.capability]
+    async def _offers(self, run: ClaimedRun, plan: StepPlan, source: StoredObject) -> list[_Step]:
+        """The step at each provider that can do it, in the order of asking; only at one where it was asked for already.
+
+        A purchase that is done, open, or unknown in this run is never made at another provider as well.
+        """
+        steps = [self._prepare(run, plan, source, model) for model in self._models[plan.capability]]
+        if len(steps) == 1:
+            return steps
+        earlier = await self._database.earlier_calls(run, [step.input_hash for step in steps])
+        for state in ("done", "sent", "unknown"):
+            asked = [step for step in steps if (step.input_hash, state) in earlier]
+            if asked:
+                return asked[:1]
+        return steps
+
+    def _prepare(self, run: ClaimedRun, plan: StepPlan, source: StoredObject, model: ImageModel) -> _Step:
         depends_on = {
             "input": source.sha256,
             "provider": model.provider,
@@ -258,7 +278,11 @@ class Pipeline:
     ) -> None:
         """Write the result whole, or say why there is none."""
         passing = [error for error in failures.values() if isinstance(error, RetryableError)]
-        if passing and run.deferrals < self._settings.max_retries:
+        locked_out = [error for error in failures.values() if isinstance(error, AccountError)]
+        if passing and not locked_out and all(isinstance(error, ProviderPausedError) for error in passing):
+            # Not even asked: it waits in the queue with the others, however long that takes.
+            raise DeferredError(str(passing[0]), delay_s=0)
+        if passing and not locked_out and run.deferrals < self._settings.max_retries:
             raise DeferredError(str(passing[0]), delay_s=_deferral_s(run.deferrals, passing))
 
         scenes = [plan for plan in plans if plan.is_scene]
@@ -268,7 +292,7 @@ class Pipeline:
                 error = failures[plan.name]
                 raise RunFailedError(f"{plan.label}: {error}", code=error.code, detail=_detail(failures))
         if not made:
-            first = next(iter(failures.values()))
+            first = next(iter([*locked_out, *failures.values()]))
             raise RunFailedError(
                 f"None of the scenes could be made: {first}", code=first.code, detail=_detail(failures)
             )
@@ -291,8 +315,15 @@ class Pipeline:
     # -- one step
 
     async def _begin(
-        self, run: ClaimedRun, steps: Sequence[_Step], shown_plan: Mapping[str, Any] | None
+        self,
+        run: ClaimedRun,
+        steps: Sequence[_Step],
+        shown_plan: Mapping[str, Any] | None,
+        *,
+        unknown_allowed: int | None = None,
     ) -> list[Verdict]:
+        if unknown_allowed is None:
+            unknown_allowed = self._unknown_allowed
         wanted = []
         for step in steps:
             call_id = CallId(uuid4())
@@ -318,14 +349,17 @@ class Pipeline:
                 }
             )
         return await self._database.begin_steps(
-            run, wanted, unknown_allowed=self._unknown_allowed, limits=self._limits, plan=shown_plan
+            run, wanted, unknown_allowed=unknown_allowed, limits=self._limits, plan=shown_plan
         )
 
-    async def _carry_out(self, run: ClaimedRun, step: _Step, verdict: Verdict, halt: asyncio.Event) -> StoredObject:
-        """The step's picture, checkpointed and shown."""
+    async def _carry_out(
+        self, run: ClaimedRun, offers: Sequence[_Step], verdict: Verdict, halt: asyncio.Event
+    ) -> StoredObject:
+        """The step's picture, from the first provider that takes the request, checkpointed and shown."""
+        step = offers[0]
         label = step.plan.label
         try:
-            picture = await self._obtain(run, step, verdict, halt)
+            picture = await self._obtain_from_first(run, offers, verdict, halt)
         except STEP_FAILURES as error:
             state = "waiting" if isinstance(error, RetryableError) else "failed"
             shown = {"state": state, "label": label, "error": str(error)}
@@ -334,6 +368,23 @@ class Pipeline:
         shown = {"state": "done", "label": label, "url": self._public_url(picture)}
         await self._database.finish_step(run, step.plan.name, picture=picture, error=None, shown=shown)
         return picture
+
+    async def _obtain_from_first(
+        self, run: ClaimedRun, offers: Sequence[_Step], verdict: Verdict, halt: asyncio.Event
+    ) -> StoredObject:
+        """Go on to the next provider only where the one before has certainly not charged for this step."""
+        step, *others = offers
+        try:
+            return await self._obtain(run, step, verdict, halt)
+        except (RetryableError, AccountError) as error:
+            if not others or halt.is_set():
+                raise
+            [verdict] = await self._begin(run, others[:1], None, unknown_allowed=0)
+            if isinstance(verdict, Refuse):
+                raise
+            moved = {"step": step.plan.name, "to": others[0].model.provider, "reason": error.code}
+            log.info("step.failed_over", extra={"provider": step.model.provider, **moved})
+        return await self._obtain_from_first(run, others, verdict, halt)
 
     async def _obtain(self, run: ClaimedRun, step: _Step, verdict: Verdict, halt: asyncio.Event) -> StoredObject:
         """Follow the verdict; where a charge stays unknown, ask for the next one."""
@@ -366,14 +417,13 @@ class Pipeline:
         async def answer_of_model() -> ImageAnswer:
             if isinstance(verdict, Buy):
                 return await model.generate(step.request, progress)
-            progress.in_task.set()
             return await model.resume(verdict.task_id)
 
         # While a task is worked on elsewhere, nothing of it is in our memory.
         waits_empty_handed = model.recovers_by is RecoversBy.TASK_ID
         try:
             async with nullcontext() if waits_empty_handed else self._memory.holding(_bytes_of_call(step)):
-                answer = await _unless_halted(answer_of_model(), leavable=progress.in_task, halt=halt)
+                answer = await _unless_halted(answer_of_model(), leavable=progress.leavable, halt=halt)
                 if not waits_empty_handed:
                     return await self._keep(ticket, answer, progress.latency_s)
             async with self._memory.holding(len(answer.picture.content)):
@@ -416,19 +466,20 @@ class Pipeline:
 async def _unless_halted(
     work: Coroutine[Any, Any, ImageAnswer], *, leavable: asyncio.Event, halt: asyncio.Event
 ) -> ImageAnswer:
-    """The answer, unless a halt comes while the provider works on a task, which can be asked for later."""
+    """The answer, unless a halt comes before the request is sent, or when its task can be asked for later."""
 
-    async def may_leave() -> None:
-        await leavable.wait()
+    async def leave_when_possible() -> None:
         await halt.wait()
+        await leavable.wait()
+        answer.cancel()  # in the same breath: nothing is sent in between
 
     answer = asyncio.ensure_future(work)
-    leave = asyncio.ensure_future(may_leave())
+    leave = asyncio.ensure_future(leave_when_possible())
     try:
-        await asyncio.wait({answer, leave}, return_when=asyncio.FIRST_COMPLETED)
-        if answer.done():
-            return answer.result()
-        raise HaltedError("The worker stops.")
+        await asyncio.wait({answer})
+        if answer.cancelled():
+            raise HaltedError("The worker stops.")
+        return answer.result()
     finally:
         for task in (answer, leave):
             task.cancel()

@@ -18,7 +18,7 @@ import time
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 
-from ai_clients import open_models
+from ai_clients import Models, open_models
 from bell import listening
 from byte_budget import ByteBudget
 from config import Settings, load_settings
@@ -28,6 +28,7 @@ from errors import AppError, ConfigError, LeaseLostError, StoreUnavailableError
 from logging_config import configure_logging, log_context
 from packs import load_pack
 from pipeline import DeferredError, HaltedError, Pipeline, RunFailedError
+from provider_gate import Intake
 from storage import ObjectStore
 from supabase_client import connect_supabase
 from transport import build_http_client
@@ -48,14 +49,18 @@ class _RunInHand:
 class Worker:
     """Claims runs up to its free places and keeps their leases alive."""
 
-    def __init__(self, *, worker_id: str, database: Database, pipeline: Pipeline, settings: Settings) -> None:
+    def __init__(
+        self, *, worker_id: str, database: Database, pipeline: Pipeline, models: Models, settings: Settings
+    ) -> None:
         self._id = worker_id
         self._database = database
         self._pipeline = pipeline
+        self._models = models
         self._settings = settings
         self._in_hand: dict[RunId, _RunInHand] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._place_free = asyncio.Event()
+        self._scout: RunId | None = None  # the run that shows whether a paused provider is back
         self._cut_off_at = -float("inf")  # when Supabase last did not answer us, monotonic
 
     async def work(self, *, bell: asyncio.Event, stop: asyncio.Event, once: bool) -> None:
@@ -81,7 +86,8 @@ class Worker:
 
     async def _claim(self) -> int:
         """How many runs were taken in hand."""
-        places = self._settings.worker_concurrency - len(self._in_hand)
+        intake = self._models.intake
+        places = self._free_places(intake)
         if places == 0:
             return 0
         # After an outage that hit us, others may be alive and about to renew: leave their expired leases a while.
@@ -97,6 +103,8 @@ class Worker:
         except StoreUnavailableError as error:
             self._note_outage(error)
             return 0
+        if runs and intake is Intake.ONE:
+            self._scout = runs[0].run_id
         for run in runs:
             in_hand = _RunInHand(run=run)
             self._in_hand[run.run_id] = in_hand
@@ -104,6 +112,17 @@ class Worker:
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
         return len(runs)
+
+    def _free_places(self, intake: Intake) -> int:
+        """While a provider is paused runs stay in the queue, but for one at a time that shows whether it is back."""
+        free = self._settings.worker_concurrency - len(self._in_hand)
+        match intake:
+            case Intake.FREELY:
+                return free
+            case Intake.ONE:
+                return 0 if self._scout in self._in_hand else min(free, 1)
+            case Intake.NONE:
+                return 0
 
     async def _keep_leases(self) -> None:
         """Renew all leases, several times in each lease's life; halt the runs that were lost."""
@@ -205,10 +224,11 @@ async def run_worker(settings: Settings, *, stop: asyncio.Event, once: bool = Fa
         client = await connect_supabase(settings, http)
         database = Database(client, patience_s=PATIENCE_S)
         await database.check_schema()
+        models = await stack.enter_async_context(open_models(settings, http))
         pipeline = Pipeline(
             database=database,
             store=ObjectStore(client, settings, patience_s=PATIENCE_S),
-            models=await stack.enter_async_context(open_models(settings, http)),
+            models=models.by_capability,
             settings=settings,
             memory=ByteBudget(settings.memory_budget_mb * 1_000_000),
         )
@@ -217,7 +237,7 @@ async def run_worker(settings: Settings, *, stop: asyncio.Event, once: bool = Fa
             log.info("worker.took_back", extra={"runs": freed})
         bell = asyncio.Event() if once else await stack.enter_async_context(listening(client))
         log.info("worker.started", extra={"worker_id": worker_id, "places": settings.worker_concurrency})
-        worker = Worker(worker_id=worker_id, database=database, pipeline=pipeline, settings=settings)
+        worker = Worker(worker_id=worker_id, database=database, pipeline=pipeline, models=models, settings=settings)
         await worker.work(bell=bell, stop=stop, once=once)
     log.info("worker.stopped", extra={"worker_id": worker_id})
 

@@ -95,20 +95,29 @@ class NanoBanana:
         return self._micros_per_picture
 
     async def generate(self, request: ImageRequest, progress: CallProgress) -> ImageAnswer:
-        started_at = asyncio.get_running_loop().time()
-        task_id = await self._submit(request, progress, started_at)
+        clock = asyncio.get_running_loop().time
+        started_at = clock()
+        content = await self._content(request, started_at)
+        ready_at = clock()
+        await progress.sending()
+        started_at += clock() - ready_at  # waiting for leave to send does not count
+        task_id = await self._submit(content, started_at)
         await progress.accepted(task_id)  # before any waiting: without the id a paid task cannot be found again
         return await self._finish(task_id, started_at)
 
     async def resume(self, task_id: TaskId) -> ImageAnswer:
         return await self._finish(task_id, asyncio.get_running_loop().time())
 
-    async def _submit(self, request: ImageRequest, progress: CallProgress, started_at: float) -> TaskId:
+    async def _content(self, request: ImageRequest, started_at: float) -> bytes:
         if not request.prompt.strip():
             raise RequestRejectedError("NanoBanana needs a prompt, and there is none.", provider=self.provider)
-        ends_at = started_at + min(SUBMIT_TIMEOUT_S, self.deadline_s)
-        content = json.dumps(await self._fields(request, ends_at)).encode()
-        await progress.sending()
+        return json.dumps(await self._fields(request, self._submit_by(started_at))).encode()
+
+    def _submit_by(self, started_at: float) -> float:
+        return started_at + min(SUBMIT_TIMEOUT_S, self.deadline_s)
+
+    async def _submit(self, content: bytes, started_at: float) -> TaskId:
+        ends_at = self._submit_by(started_at)
         reply = await self._api.buy(
             SUBMIT_PATH, content=content, length=len(content), ends_at=ends_at, max_bytes=MAX_ANSWER_BYTES
         )

@@ -69,11 +69,14 @@ class Reve:
         )
 
     async def generate(self, request: ImageRequest, progress: CallProgress) -> ImageAnswer:
-        ends_at = asyncio.get_running_loop().time() + self.deadline_s - JUDGING_S
+        clock = asyncio.get_running_loop().time
+        ends_at = clock() + self.deadline_s - JUDGING_S
         source = await self._read_source(request, ends_at)
         fields = self._fields(request)
         length, content = _json_with_picture(fields, "reference_image", source)
+        ready_at = clock()
         await progress.sending()
+        ends_at += clock() - ready_at  # waiting for leave to send does not count
         reply = await self._api.buy(
             EDIT_PATH, content=content, length=length, ends_at=ends_at, max_bytes=MAX_ANSWER_BYTES
         )

@@ -14,9 +14,10 @@ ROOT = Path(__file__).parent.parent
 LAYERS = [
     {"errors"},
     {"domain"},
-    {"logging_config", "byte_budget", "picture_formats", "transport", "config"},
+    {"logging_config", "byte_budget", "picture_formats", "transport", "config", "limits", "breaker"},
     {"pictures", "packs"},
-    {"providers", "supabase_client"},
+    {"providers", "supabase_client", "provider_gate"},
+    {"model_wrappers"},
     {"ai_clients", "database", "storage", "bell"},
     {"recipes"},
     {"pipeline"},
