@@ -25,6 +25,8 @@ from domain import (
     Resume,
     Reuse,
     RunId,
+    Status,
+    StoredAt,
     StoredObject,
     TaskId,
     Verdict,
@@ -38,12 +40,13 @@ from errors import (
     NotFoundError,
     ProviderError,
     RetryableError,
+    RunCancelledError,
     StoreUnavailableError,
 )
 from supabase_client import NO_ANSWER, patiently
 
 #: The newest migration that this code needs.
-SCHEMA_VERSION = "20261120090700"
+SCHEMA_VERSION = "20261120100200"
 
 #: SQLSTATEs that our SQL functions raise on purpose; see `migrations/*_intake_functions.sql`.
 OUR_ERRORS: dict[str, type[AppError]] = {
@@ -53,6 +56,7 @@ OUR_ERRORS: dict[str, type[AppError]] = {
     "VT004": NotFoundError,
     "VT005": ConflictError,
     "VT006": ConflictError,
+    "VT007": RunCancelledError,
 }
 
 #: Trouble that passes: Postgres starts, stops, is full, timed out or broke a deadlock; PostgREST has no connection.
@@ -154,6 +158,29 @@ class Database:
             raise NotFoundError(f"There is no product {product_id}.")
         return rows[0]
 
+    async def cancel_run(self, product_id: ProductId) -> dict[str, Any]:
+        """Stop what is being done to a product: {"run_id", "status": "cancelled" | "cancelling"}.
+
+        Raises:
+            NotFoundError: There is no such product.
+            ConflictError: It is not being processed.
+        """
+        answer: dict[str, Any] = await self._rpc("cancel_run_v1", product=str(product_id))
+        return answer
+
+    async def delete_product(self, product_id: ProductId) -> list[StoredAt]:
+        """Delete the product's rows; returns the objects to remove, which the database remembers until they are gone.
+
+        Raises:
+            NotFoundError: There is no such product.
+        """
+        objects = await self._rpc("delete_product_v1", product=str(product_id))
+        return [StoredAt(item["bucket"], ObjectKey(item["key"])) for item in objects]
+
+    async def objects_removed(self, objects: Sequence[StoredAt]) -> None:
+        """Confirm that objects are gone; those that may still land stay remembered."""
+        await self._rpc("objects_removed_v1", objects=[{"bucket": item.bucket, "key": item.key} for item in objects])
+
     async def queue_health(self) -> dict[str, Any]:
         """{"pending", "processing", "oldest_pending_s", "workers"}."""
         health: dict[str, Any] = await self._rpc("queue_health_v1")
@@ -203,6 +230,7 @@ class Database:
 
         Raises:
             LeaseLostError: Another worker holds the run.
+            RunCancelledError: A user wants it stopped; none of the steps was begun.
             BudgetExceededError: A cap is reached; none of the steps was begun.
         """
         verdicts = await self._rpc(
@@ -235,6 +263,7 @@ class Database:
 
         Raises:
             LeaseLostError: Another worker holds the run, or has sent this call: do not send it.
+            RunCancelledError: A user wants the run stopped: do not send it.
         """
         await self._rpc("send_call_v1", **_lease(run), call=str(call_id))
 
@@ -299,27 +328,37 @@ class Database:
 
     async def complete_run(
         self, run: ClaimedRun, *, urls: Sequence[str], variants: Sequence[Mapping[str, Any]], note: str | None
-    ) -> None:
-        """End a run with its result: the array, the hero picture, the states and the event in one transaction."""
+    ) -> Status:
+        """End a run with its result: the array, the hero picture, the states and the event in one transaction.
+
+        Returns how it ended: cancelled, and without a result, when a user wanted that meanwhile.
+        """
         result = {
             "urls": list(urls),
             "variants": [dict(variant) for variant in variants],
             "manifest": {"urls": list(urls)},
         }
-        await self._rpc("complete_run_v1", **_lease(run), outcome="completed", result=result, message=note)
+        return Status(
+            await self._rpc("complete_run_v2", **_lease(run), outcome="completed", result=result, message=note)
+        )
 
     async def fail_run(
         self, run: ClaimedRun, *, code: str, message: str, detail: Mapping[str, Any] | None = None
-    ) -> None:
-        """End a run without a result; what the product showed before stays."""
-        await self._rpc(
-            "complete_run_v1",
+    ) -> Status:
+        """End a run without a result; what the product showed before stays. Returns how it ended, as above."""
+        answer = await self._rpc(
+            "complete_run_v2",
             **_lease(run),
             outcome="failed",
             code=code,
             message=message,
             detail=dict(detail) if detail else None,
         )
+        return Status(answer)
+
+    async def end_cancelled_run(self, run: ClaimedRun) -> None:
+        """End a run that a user wanted stopped; its checkpoints stay."""
+        await self._rpc("complete_run_v2", **_lease(run), outcome="cancelled")
 
     # -- how a call is made
 

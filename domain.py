@@ -154,6 +154,14 @@ class ImageModel(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class StoredAt:
+    """Where an object lies."""
+
+    bucket: str
+    key: ObjectKey
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredObject:
     """A picture in Storage. Keys are immutable: what lies under one never changes."""

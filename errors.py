@@ -6,6 +6,7 @@ AppError
 ├── NotFoundError               404
 ├── ConflictError               409
 ├── LeaseLostError              another worker holds the run; stop working on it, write nothing more
+├── RunCancelledError           a user wants the run stopped; begin nothing more, end it
 ├── BudgetExceededError         the cap is reached; nothing was sent
 ├── StoreUnavailableError       Supabase does not answer; wait and try again
 ├── UnsafeUrlError              an address that must not be fetched; nothing was sent to it
@@ -56,6 +57,10 @@ class ConflictError(AppError):
 
 class LeaseLostError(AppError):
     code = "lease_lost"
+
+
+class RunCancelledError(AppError):
+    code = "cancelled"
 
 
 class BudgetExceededError(AppError):

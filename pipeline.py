@@ -7,7 +7,8 @@ The life of a step, top to bottom:
     finish     checkpoint the step and show it to the product's watchers
 
 Steps whose input is ready start together. What can end a run early: an essential step that fails, no scene at all, a
-cap on money, a provider that accepts nothing (it is put off), a halt (it is handed back), a lost lease (it is dropped).
+cap on money, a provider that accepts nothing (it is put off), a halt (it is handed back), a user's wish to cancel (what
+is under way is kept, then it ends), a lost lease (it is dropped).
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ from domain import (
     Refuse,
     Resume,
     Reuse,
+    Status,
     StoredObject,
     TaskId,
     Verdict,
@@ -180,12 +182,15 @@ class Pipeline:
         budget = settings.daily_budget_usd
         self._limits = {} if budget is None else {"day": round(budget * 1_000_000)}
 
-    async def process(self, run: ClaimedRun, halt: asyncio.Event) -> None:
+    async def process(self, run: ClaimedRun, halt: asyncio.Event) -> Status:
         """Carry the run to its end and write its result. `halt` is set when the worker stops or has lost the lease.
+
+        Returns how it ended: completed, or cancelled in the last moment.
 
         Raises:
             HaltedError, DeferredError: Hand it back, for now or for later.
             LeaseLostError: Another worker has it.
+            RunCancelledError: A user wants it stopped; what was under way is stored.
             RunFailedError: It is over, without a result.
         """
         plans = self._plan(run)
@@ -216,7 +221,7 @@ class Pipeline:
             if interruption is not None:  # not the step's own fault; by now every picture under way is safe
                 raise interruption
 
-        await self._conclude(run, plans, finished, failures)
+        return await self._conclude(run, plans, finished, failures)
 
     # -- before and after the steps
 
@@ -275,7 +280,7 @@ class Pipeline:
         plans: Sequence[StepPlan],
         finished: Mapping[str, StoredObject],
         failures: Mapping[str, AppError],
-    ) -> None:
+    ) -> Status:
         """Write the result whole, or say why there is none."""
         passing = [error for error in failures.values() if isinstance(error, RetryableError)]
         locked_out = [error for error in failures.values() if isinstance(error, AccountError)]
@@ -310,7 +315,7 @@ class Pipeline:
         ]
         missing = [plan.label for plan in scenes if plan.name in failures]
         note = f"Could not be made: {', '.join(missing)}. Process it again to make only these." if missing else None
-        await self._database.complete_run(run, urls=urls, variants=variants, note=note)
+        return await self._database.complete_run(run, urls=urls, variants=variants, note=note)
 
     # -- one step
 

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 from storage3.exceptions import StorageApiError
 from supabase import AsyncClient
 
 from config import Settings
-from domain import CallId, ObjectKey, ProductId
+from domain import CallId, ObjectKey, ProductId, StoredAt
 from errors import NotFoundError, StoreUnavailableError
 from supabase_client import NO_ANSWER, patiently
 
 ONE_YEAR_S = "31536000"  # keys are immutable, so caches may keep what they have
 HASH_DIGITS = 12  # enough to tell the objects of one product apart
+MAX_REMOVED_AT_ONCE = 1000  # names in one request, as many as Storage takes in its other lists
 SERVER_TROUBLE = {"500", "502", "503", "504", "544"}  # 544: Storage's own database did not answer
 
 
@@ -71,14 +72,21 @@ class ObjectStore:
 
         return await patiently(attempt, patience_s=self._patience_s)
 
-    async def remove(self, bucket: str, keys: list[ObjectKey]) -> None:
-        """Remove objects; those that are not there are no error."""
+    async def remove(self, objects: Sequence[StoredAt]) -> int:
+        """Remove objects, those of a bucket in one call; returns how many there were. Repeating it is no error."""
+        removed = 0
+        for bucket in sorted({item.bucket for item in objects}):
+            keys = [item.key for item in objects if item.bucket == bucket]
+            for start in range(0, len(keys), MAX_REMOVED_AT_ONCE):
+                removed += await self._remove_from(bucket, keys[start : start + MAX_REMOVED_AT_ONCE])
+        return removed
 
-        async def attempt() -> None:
+    async def _remove_from(self, bucket: str, keys: Sequence[ObjectKey]) -> int:
+        async def attempt() -> int:
             async with _translated_errors():
-                await self._storage.from_(bucket).remove(list(keys))
+                return len(await self._storage.from_(bucket).remove(list(keys)))
 
-        await patiently(attempt, patience_s=self._patience_s)
+        return await patiently(attempt, patience_s=self._patience_s)
 
     async def ensure_bucket(self, bucket: str) -> None:
         """Make the bucket, public, if a name was configured that no migration knows."""

@@ -24,7 +24,7 @@ from byte_budget import ByteBudget
 from config import Settings, load_settings
 from database import Database
 from domain import ClaimedRun, RunId
-from errors import AppError, ConfigError, LeaseLostError, StoreUnavailableError
+from errors import AppError, ConfigError, LeaseLostError, RunCancelledError, StoreUnavailableError
 from logging_config import configure_logging, log_context
 from packs import load_pack
 from pipeline import DeferredError, HaltedError, Pipeline, RunFailedError
@@ -170,27 +170,26 @@ class Worker:
     async def _process_to_the_end(self, item: _RunInHand) -> str:
         run = item.run
         try:
-            await self._pipeline.process(run, item.halt)
+            return await self._pipeline.process(run, item.halt)
         except HaltedError:
             await self._database.hand_back(run)
             return "handed_back"
+        except RunCancelledError:
+            await self._database.end_cancelled_run(run)
+            return "cancelled"
         except DeferredError as error:
             await self._database.hand_back(run, delay_s=error.delay_s, reason=str(error))
             return "deferred"
         except (LeaseLostError, StoreUnavailableError):
             raise
         except RunFailedError as error:
-            await self._database.fail_run(run, code=error.code, message=str(error), detail=error.detail)
-            return "failed"
+            return await self._database.fail_run(run, code=error.code, message=str(error), detail=error.detail)
         except AppError as error:
-            await self._database.fail_run(run, code=error.code, message=str(error))
-            return "failed"
+            return await self._database.fail_run(run, code=error.code, message=str(error))
         except Exception:
             log.exception("run.crashed")
             message = "Something went wrong inside Vitrine; the operator's log says what. Process it again to go on."
-            await self._database.fail_run(run, code="internal", message=message)
-            return "failed"
-        return "completed"
+            return await self._database.fail_run(run, code="internal", message=message)
 
     async def _drain(self) -> None:
         """Let paid calls finish and hand the rest back, within the grace time."""

@@ -1,4 +1,4 @@
-"""What every route may ask for: the parts made at start-up, and the right to write."""
+"""What every route may ask for: the parts made at start-up, and the shop's key."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def require_api_key(
     header: Annotated[str | None, Depends(_header)],
     bearer: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
 ) -> None:
-    """Refuse a write without the API key, as `X-API-Key` or as a bearer token. Only development may have no key."""
+    """Refuse a request without the API key, as `X-API-Key` or as a bearer token. Only development may have no key."""
     expected = state.settings.api_key
     if expected is None:
         return
@@ -49,4 +49,5 @@ def require_api_key(
         raise HTTPException(401, detail, headers={"WWW-Authenticate": "Bearer"})
 
 
-MayWrite = Depends(require_api_key)
+#: For everything that writes, and for what is nobody's business but the shop's.
+ShopOnly = Depends(require_api_key)

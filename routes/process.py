@@ -19,7 +19,7 @@ from domain import ProductId, Status
 from errors import ConfigError, ConflictError
 from packs import load_pack
 from recipes import RECIPES
-from routes.deps import ApiState, MayWrite, State
+from routes.deps import ApiState, ShopOnly, State
 from routes.uploads import file_field, judged_upload, read_form, store_upload, text_field
 
 log = logging.getLogger("api")
@@ -62,7 +62,7 @@ class Started(BaseModel):
     run_no: int
 
 
-@router.post("/process", status_code=202, dependencies=[MayWrite], openapi_extra=_form_schema(file_required=True))
+@router.post("/process", status_code=202, dependencies=[ShopOnly], openapi_extra=_form_schema(file_required=True))
 async def start_product(request: Request, state: State, idempotency_key: IdempotencyKey = None) -> Started:
     """Upload a photograph; a worker makes the pictures. Answers at once."""
     async with read_form(request) as form:
@@ -86,7 +86,7 @@ async def start_product(request: Request, state: State, idempotency_key: Idempot
 
 
 @router.post(
-    "/process/{product_id}", status_code=202, dependencies=[MayWrite], openapi_extra=_form_schema(file_required=False)
+    "/process/{product_id}", status_code=202, dependencies=[ShopOnly], openapi_extra=_form_schema(file_required=False)
 )
 async def process_again(
     product_id: UUID,

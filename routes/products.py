@@ -1,17 +1,20 @@
-"""`GET /product/{id}`: the product as clients watch it, for those who poll."""
+"""A product as clients watch it, and what can be done to it as a whole."""
 
 from __future__ import annotations
 
+import logging
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Response
 from pydantic import BaseModel
 
 from domain import MICROS_PER_USD, ProductId, Status
-from routes.deps import State
+from errors import StoreUnavailableError
+from routes.deps import ShopOnly, State
 
+log = logging.getLogger("api")
 router = APIRouter(tags=["products"])
 
 
@@ -40,3 +43,39 @@ async def get_product(product_id: UUID, state: State) -> Product:
     row = await state.database.fetch_product(ProductId(product_id))
     private = row.pop("product_private") or {}
     return Product(**row, cost_usd=private.get("cost_micros", 0) / MICROS_PER_USD)
+
+
+class Cancelled(BaseModel):
+    product_id: UUID
+    run_id: UUID
+    status: Literal["cancelled", "cancelling"]
+
+
+@router.post("/product/{product_id}/cancel", dependencies=[ShopOnly], responses={202: {"model": Cancelled}})
+async def cancel_product(product_id: UUID, state: State, response: Response) -> Cancelled:
+    """Stop what is being done to a product: at once (200), or as soon as what is paid for is stored (202).
+
+    What is finished is kept; processing it again buys only the rest. Repeating this changes nothing.
+    """
+    answer = await state.database.cancel_run(ProductId(product_id))
+    if answer["status"] == "cancelling":
+        response.status_code = 202
+    return Cancelled(product_id=product_id, **answer)
+
+
+class Deleted(BaseModel):
+    deleted: UUID
+    objects: int
+
+
+@router.delete("/product/{product_id}", dependencies=[ShopOnly])
+async def delete_product(product_id: UUID, state: State) -> Deleted:
+    """Delete a product with all its pictures, whatever is being done to it. What was spent on it stays on record."""
+    objects = await state.database.delete_product(ProductId(product_id))
+    log.info("product.deleted", extra={"product_id": str(product_id), "objects": len(objects)})
+    try:
+        await state.store.remove(objects)
+        await state.database.objects_removed(objects)
+    except StoreUnavailableError:  # the database remembers them, and a worker removes them later
+        log.warning("product.objects_left", extra={"product_id": str(product_id)})
+    return Deleted(deleted=product_id, objects=len(objects))

@@ -69,7 +69,7 @@ async def test_the_ledger_says_what_each_step_cost(shop: Shop) -> None:
     [billed] = [line for line in shop.sandbox.invoice()["lines"] if line["provider"] == "reve"]
     assert (cutout["settled_micros"], cutout["cost_source"]) == (billed["cost_micros"], "reported")
     assert product["cost_usd"] * 1_000_000 == pytest.approx(sum(row["settled_micros"] for row in rows))
-    [budget] = shop.rows("select reserved_micros, spent_micros from budgets")
+    [budget] = shop.rows("select reserved_micros, spent_micros from budgets where scope = 'day'")
     assert budget == {"reserved_micros": 0, "spent_micros": sum(row["settled_micros"] for row in rows)}
 
 

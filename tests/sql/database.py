@@ -186,7 +186,7 @@ class Database:
         """(reserved, spent) of the day in micro-dollars."""
         return self.row(
             "select coalesce(sum(reserved_micros), 0)::bigint, coalesce(sum(spent_micros), 0)::bigint"
-            " from public.budgets"
+            " from public.budgets where scope = 'day'"
         )
 
 
