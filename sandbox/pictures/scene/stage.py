@@ -51,13 +51,16 @@ def _add_bokeh(stage: Floats, scene: Scene, layout: Layout, random: np.random.Ge
     lights: Floats = np.zeros((height, width, 3), dtype=np.float32)
     for _ in range(26):
         colour = linear(scene.bokeh[int(random.integers(len(scene.bokeh)))])
-        x, y = random.uniform(-0.02, 1.02) * width, random.beta(1.3, 2.0) * 0.75 * height
+        x, y = random.uniform(0.0, 1.0) * width, random.beta(1.3, 2.0) * 0.75 * height
         radius = random.uniform(0.016, 0.055) * width
-        drawn: Bytes = np.zeros((height, width), dtype=np.uint8)
-        cv2.circle(drawn, (round(x * 16), round(y * 16)), round(radius * 16), 255, -1, cv2.LINE_AA, 4)
+        left, top = max(0, round(x - radius) - 3), max(0, round(y - radius) - 3)
+        patch = lights[top : round(y + radius) + 4, left : round(x + radius) + 4]
+        drawn: Bytes = np.zeros(patch.shape[:2], dtype=np.uint8)
+        centre = (round((x - left) * 16), round((y - top) * 16))
+        cv2.circle(drawn, centre, round(radius * 16), 255, -1, cv2.LINE_AA, 4)
         disc = drawn.astype(np.float32) / 255.0
         ring = disc - cv2.erode(disc, np.ones((5, 5), np.uint8))
-        lights += (random.uniform(0.10, 0.42) * (disc + 0.5 * ring))[..., None] * colour
+        patch += (random.uniform(0.10, 0.42) * (disc + 0.5 * ring))[..., None] * colour
     lights = cv2.GaussianBlur(lights, (0, 0), 1.5)
     stage += cv2.resize(lights, (layout.width, layout.height), interpolation=cv2.INTER_CUBIC)
 
@@ -111,10 +114,13 @@ def _add_cushion(stage: Floats, scene: Scene, layout: Layout, random: np.random.
     across = (columns - middle_x) / half_width
     down = (rows - middle_y) / half_height
     # A superellipse with drawn-in sides: corners stand out, as on a stuffed square.
-    pinch = 1.0 + 0.07 * np.cos(2.0 * np.arctan2(down, across)) ** 2
-    reach = ((np.abs(across) * pinch) ** 3 + (np.abs(down) * pinch) ** 3) ** np.float32(1 / 3)
+    squared_across, squared_down = across * across, down * down
+    twice_angle_cosine = (squared_across - squared_down) / (squared_across + squared_down + 1e-6)
+    pinch = 1.0 + 0.07 * twice_angle_cosine * twice_angle_cosine
+    cubes = squared_across * np.abs(across) + squared_down * np.abs(down)
+    reach = pinch * cv2.pow(cubes, 1.0 / 3.0)
     cover = np.clip((1.0 - reach) * half_height / 2.0, 0.0, 1.0)
-    inside = np.clip(1.0 - reach**2.2, 0.0, 1.0)
+    inside = np.clip(1.0 - cv2.pow(reach, 2.2), 0.0, 1.0)
     puff = cv2.pow(inside, 0.55) * half_height * 0.75
     sag = np.exp(
         -(
@@ -125,8 +131,8 @@ def _add_cushion(stage: Floats, scene: Scene, layout: Layout, random: np.random.
     texture = make_texture(scene.surface, scene.surface_colour, random, size=_TEXTURE_SIDE)
     creases = cv2.resize(texture.relief, (width, height), interpolation=cv2.INTER_LINEAR)
     relief = cv2.GaussianBlur(puff - 0.16 * half_height * sag, (0, 0), 2.0) + 0.35 * creases * cv2.sqrt(inside)
-    right, down, _ = scene.light.direction
-    towards = floats(0.8 * right, 0.5 * down, 0.75)
+    light_right, light_down, _ = scene.light.direction
+    towards = floats(0.8 * light_right, 0.5 * light_down, 0.75)
     towards /= np.linalg.norm(towards)
     slope_x = cv2.Sobel(relief, cv2.CV_32F, 1, 0, ksize=3, scale=0.125)
     slope_y = cv2.Sobel(relief, cv2.CV_32F, 0, 1, ksize=3, scale=0.125)
@@ -136,12 +142,14 @@ def _add_cushion(stage: Floats, scene: Scene, layout: Layout, random: np.random.
     piping = np.exp(-(((reach - 0.985) * half_height / (0.008 * height)) ** 2))
     albedo = cv2.resize(texture.albedo, (width, height), interpolation=cv2.INTER_LINEAR)
     cushion = albedo * (shade * (1.0 + 0.35 * piping))[..., None]
-    under = np.zeros((height, width), dtype=np.float32)
+    coarse = 8  # the shadow under the cushion is so soft that an eighth of the size carries it
+    under: Bytes = np.zeros((-(-height // coarse), -(-width // coarse)), dtype=np.uint8)
+    foot = (round(middle_x / coarse), round((middle_y + 0.75 * half_height) / coarse))
     cv2.ellipse(
-        under, (round(middle_x), round(middle_y + 0.75 * half_height)),
-        (round(1.02 * half_width), round(0.45 * half_height)), 0, 0, 360, 1.0, -1,
-    )  # fmt: skip
-    stage *= 1.0 - 0.7 * cv2.GaussianBlur(under, (0, 0), 0.03 * height)[..., None]
+        under, foot, (round(1.02 * half_width / coarse), round(0.45 * half_height / coarse)), 0, 0, 360, 255, -1
+    )
+    soft = cv2.GaussianBlur(under.astype(np.float32) / 255.0, (0, 0), 0.03 * height / coarse)
+    stage *= 1.0 - 0.7 * cv2.resize(soft, (width, height), interpolation=cv2.INTER_CUBIC)[..., None]
     stage += cover[..., None] * (cushion - stage)
 
 
