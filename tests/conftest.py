@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import shutil
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
@@ -20,11 +21,18 @@ from tests.shop import TABLES, Shop, open_shop
 from tests.stack import RunningStack, start_stack
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """A folder of this session's own: pytest's shared one is closed to other accounts whenever root starts a session,
+    and a Postgres that root starts runs under another account."""
+    if config.option.basetemp is None:
+        config.option.basetemp = tempfile.mkdtemp(prefix="vitrine-tests-")
+        config.add_cleanup(lambda: shutil.rmtree(config.option.basetemp, ignore_errors=True))
+
+
 @pytest.fixture(scope="session")
-def servers_dir() -> Iterator[Path]:
-    """A folder for servers. Not one of pytest's, which every session that root starts closes to other accounts."""
-    with tempfile.TemporaryDirectory(prefix="vitrine-tests-") as path:
-        yield Path(path)
+def servers_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for servers."""
+    return tmp_path_factory.mktemp("servers")
 
 
 @pytest.fixture(scope="session")

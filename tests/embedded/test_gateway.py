@@ -8,9 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -22,10 +20,8 @@ from tests.stack import RunningStack, StackStartError, start_stack
 
 
 @pytest.fixture
-def data_dir() -> Iterator[Path]:
-    """Not one of pytest's folders: see `servers_dir`."""
-    with tempfile.TemporaryDirectory(prefix="vitrine-stack-") as path:
-        yield Path(path)
+def data_dir(tmp_path: Path) -> Path:
+    return tmp_path / "stack"
 
 
 def add_row(stack: RunningStack) -> None:

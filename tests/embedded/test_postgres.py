@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -18,10 +17,8 @@ from tests.conftest import PostgresWithTemplates
 
 
 @pytest.fixture
-def data_dir() -> Iterator[Path]:
-    """Not one of pytest's folders: see `servers_dir`."""
-    with tempfile.TemporaryDirectory(prefix="vitrine-postgres-") as path:
-        yield Path(path) / "postgres"
+def data_dir(tmp_path: Path) -> Path:
+    return tmp_path / "postgres"
 
 
 def postmaster_pid(data_dir: Path) -> int:
