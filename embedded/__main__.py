@@ -64,6 +64,7 @@ def run(options: argparse.Namespace) -> None:
             log_level="warning",
             access_log=False,  # it prints query strings, and with them keys and signed links
             ws="websockets-sansio",
+            ws_per_message_deflate=False,  # on loopback it costs more than it saves
             timeout_graceful_shutdown=GRACEFUL_STOP_S,
         )
         server = GatewayServer(config, url, exit_with_parent=options.exit_with_parent)
