@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
-
-from postgrest.exceptions import APIError
-from pydantic import ValidationError
-from supabase import AsyncClient
 
 from domain import (
     Buy,
@@ -33,55 +28,19 @@ from domain import (
 )
 from errors import (
     AppError,
-    BudgetExceededError,
     ConfigError,
-    ConflictError,
-    LeaseLostError,
     NotFoundError,
     ProviderError,
     RetryableError,
-    RunCancelledError,
-    StoreUnavailableError,
 )
-from supabase_client import NO_ANSWER, patiently
+from supabase_rpc import SupabaseRpc
 
 #: The newest migration that this code needs.
-SCHEMA_VERSION = "20261120100200"
-
-#: SQLSTATEs that our SQL functions raise on purpose; see `migrations/*_intake_functions.sql`.
-OUR_ERRORS: dict[str, type[AppError]] = {
-    "VT001": LeaseLostError,
-    "VT002": BudgetExceededError,
-    "VT003": ConflictError,
-    "VT004": NotFoundError,
-    "VT005": ConflictError,
-    "VT006": ConflictError,
-    "VT007": RunCancelledError,
-}
-
-#: Trouble that passes: Postgres starts, stops, is full, timed out or broke a deadlock; PostgREST has no connection.
-PASSING_TROUBLE = {
-    "40001",
-    "40P01",
-    "57014",
-    "57P01",
-    "57P02",
-    "57P03",
-    "53300",
-    "PGRST000",
-    "PGRST001",
-    "PGRST002",
-    "PGRST003",
-}
-PASSING_STATUSES = {"500", "502", "503", "504", "520", "522", "524"}
+SCHEMA_VERSION = "20261120100300"
 
 
-class Database:
-    """`patience_s`: seconds for which a call is repeated while Supabase does not answer; each may be."""
-
-    def __init__(self, client: AsyncClient, *, patience_s: float) -> None:
-        self._client = client
-        self._patience_s = patience_s
+class Database(SupabaseRpc):
+    """What the API and the worker do to products and runs."""
 
     # -- the API's side
 
@@ -148,12 +107,8 @@ class Database:
         Raises:
             NotFoundError: There is no such product.
         """
-
-        async def attempt() -> list[dict[str, Any]]:
-            query = self._client.table("products").select("*, product_private(cost_micros)").eq("id", str(product_id))
-            return await _answer(query)  # type: ignore[no-any-return]
-
-        rows = await patiently(attempt, patience_s=self._patience_s)
+        products = self._client.table("products").select("*, product_private(cost_micros)")
+        rows = await self._select(products.eq("id", str(product_id)))
         if not rows:
             raise NotFoundError(f"There is no product {product_id}.")
         return rows[0]
@@ -245,13 +200,9 @@ class Database:
 
     async def earlier_calls(self, run: ClaimedRun, input_hashes: Sequence[str]) -> set[tuple[str, str]]:
         """(input hash, state) of the product's calls that are done or sent, and of this run's that ended unknown."""
-
-        async def attempt() -> list[dict[str, Any]]:
-            calls = self._client.table("calls").select("input_hash, state, run_id")
-            mine = calls.eq("product_id", str(run.product_id)).in_("input_hash", input_hashes)
-            return await _answer(mine.in_("state", ["done", "sent", "unknown"]))  # type: ignore[no-any-return]
-
-        rows = await patiently(attempt, patience_s=self._patience_s)
+        calls = self._client.table("calls").select("input_hash, state, run_id")
+        mine = calls.eq("product_id", str(run.product_id)).in_("input_hash", input_hashes)
+        rows = await self._select(mine.in_("state", ["done", "sent", "unknown"]))
         return {
             (row["input_hash"], row["state"])
             for row in rows
@@ -359,40 +310,6 @@ class Database:
     async def end_cancelled_run(self, run: ClaimedRun) -> None:
         """End a run that a user wanted stopped; its checkpoints stay."""
         await self._rpc("complete_run_v2", **_lease(run), outcome="cancelled")
-
-    # -- how a call is made
-
-    async def _rpc(self, function: str, **arguments: Any) -> Any:
-        return await patiently(lambda: self._call_once(function, **arguments), patience_s=self._patience_s)
-
-    async def _call_once(self, function: str, **arguments: Any) -> Any:
-        return await _answer(self._client.rpc(function, arguments))
-
-
-async def _answer(query: Any) -> Any:
-    """The data of an answer; PostgREST's errors become ours."""
-    try:
-        return (await query.execute()).data
-    except APIError as error:
-        raise _translated(error) from error
-    except (*NO_ANSWER, ValidationError) as error:
-        raise StoreUnavailableError("Supabase does not answer.") from error
-
-
-def _translated(error: APIError) -> Exception:
-    code = str(error.code)
-    if code in OUR_ERRORS:
-        translated = OUR_ERRORS[code](error.message or code)
-        if isinstance(translated, ConflictError) and error.details:
-            translated.run_id = json.loads(error.details).get("run_id")
-        return translated
-    if code in PASSING_TROUBLE or code in PASSING_STATUSES or code.startswith("08"):
-        return StoreUnavailableError("Supabase does not answer.")
-    if code in ("PGRST202", "PGRST205"):
-        return ConfigError("The database does not have the functions that this version needs: apply the migrations.")
-    if code in ("401", "PGRST301"):
-        return ConfigError("Supabase does not accept SUPABASE_SERVICE_ROLE_KEY.")
-    return error
 
 
 def _lease(run: ClaimedRun) -> dict[str, str]:

@@ -22,9 +22,10 @@ from database import Database
 from errors import AppError, BadPictureError, ConfigError, ConflictError, NotFoundError, StoreUnavailableError
 from logging_config import configure_logging, log_context
 from packs import load_pack
-from routes import info, process, products
+from routes import history, info, process, products
 from routes.body_limit import BodyLimit
 from routes.deps import ApiState
+from shop_records import ShopRecords
 from storage import ObjectStore
 from supabase_client import connect_supabase
 from transport import build_http_client
@@ -46,6 +47,7 @@ def create_app(settings: Settings) -> FastAPI:
             app.state.vitrine = ApiState(
                 settings=settings,
                 database=Database(client, patience_s=PATIENCE_S),
+                records=ShopRecords(client, patience_s=PATIENCE_S),
                 store=ObjectStore(client, settings, patience_s=PATIENCE_S),
                 memory=ByteBudget(settings.memory_budget_mb * 1_000_000),
             )
@@ -64,6 +66,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.include_router(info.router)
     app.include_router(process.router)
     app.include_router(products.router)
+    app.include_router(history.router)
     _add_error_handlers(app)
     # The last one added stands outermost.
     app.add_middleware(BodyLimit, max_bytes=settings.max_upload_bytes + FORM_BYTES, max_file_mb=settings.max_upload_mb)

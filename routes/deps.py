@@ -12,6 +12,7 @@ from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBea
 from byte_budget import ByteBudget
 from config import Settings
 from database import Database
+from shop_records import ShopRecords
 from storage import ObjectStore
 
 
@@ -19,6 +20,7 @@ from storage import ObjectStore
 class ApiState:
     settings: Settings
     database: Database
+    records: ShopRecords
     store: ObjectStore
     memory: ByteBudget
 

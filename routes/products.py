@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import logging
+from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, HTTPException, Query, Response
 from pydantic import BaseModel
 
 from domain import MICROS_PER_USD, ProductId, Status
@@ -43,6 +45,41 @@ async def get_product(product_id: UUID, state: State) -> Product:
     row = await state.database.fetch_product(ProductId(product_id))
     private = row.pop("product_private") or {}
     return Product(**row, cost_usd=private.get("cost_micros", 0) / MICROS_PER_USD)
+
+
+class ProductPage(BaseModel):
+    items: list[Product]
+    next_cursor: str | None  #: for the page after this one; null on the last
+
+
+@router.get("/products", dependencies=[ShopOnly])
+async def list_products(
+    state: State,
+    limit: Annotated[int, Query(ge=1, le=200)] = 50,
+    cursor: Annotated[str | None, Query(description="`next_cursor` of the page before.", max_length=200)] = None,
+    status: Status | None = None,
+) -> ProductPage:
+    """All products, newest first. New ones never shift a page that was begun."""
+    after = _read_cursor(cursor) if cursor else None
+    rows = await state.records.list_products(limit + 1, status=status, after=after)
+    page = rows[:limit]
+    return ProductPage(
+        items=[Product(**row, cost_usd=row["cost_micros"] / MICROS_PER_USD) for row in page],
+        next_cursor=_cursor_after(page[-1]) if len(rows) > limit else None,
+    )
+
+
+def _cursor_after(row: Mapping[str, Any]) -> str:
+    """A place in the list, opaque to clients: when the row was made, and its id among those made at once."""
+    return base64.urlsafe_b64encode(f"{row['created_at']} {row['id']}".encode()).decode()
+
+
+def _read_cursor(cursor: str) -> tuple[datetime, ProductId]:
+    try:
+        time, _, product_id = base64.urlsafe_b64decode(cursor).decode().partition(" ")
+        return datetime.fromisoformat(time), ProductId(UUID(product_id))
+    except ValueError:
+        raise HTTPException(422, "cursor: must be the next_cursor of an earlier page.") from None
 
 
 class Cancelled(BaseModel):

@@ -1,0 +1,94 @@
+"""How Postgres is asked through Supabase's REST: repeated while it does not answer, its errors told apart as ours."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from postgrest.exceptions import APIError
+from pydantic import ValidationError
+from supabase import AsyncClient
+
+from errors import (
+    AppError,
+    BudgetExceededError,
+    ConfigError,
+    ConflictError,
+    LeaseLostError,
+    NotFoundError,
+    RunCancelledError,
+    StoreUnavailableError,
+)
+from supabase_client import NO_ANSWER, patiently
+
+#: SQLSTATEs that our SQL functions raise on purpose; see `migrations/*_intake_functions.sql`.
+OUR_ERRORS: dict[str, type[AppError]] = {
+    "VT001": LeaseLostError,
+    "VT002": BudgetExceededError,
+    "VT003": ConflictError,
+    "VT004": NotFoundError,
+    "VT005": ConflictError,
+    "VT006": ConflictError,
+    "VT007": RunCancelledError,
+}
+
+#: Trouble that passes: Postgres starts, stops, is full, timed out or broke a deadlock; PostgREST has no connection.
+PASSING_TROUBLE = {
+    "40001",
+    "40P01",
+    "57014",
+    "57P01",
+    "57P02",
+    "57P03",
+    "53300",
+    "PGRST000",
+    "PGRST001",
+    "PGRST002",
+    "PGRST003",
+}
+PASSING_STATUSES = {"500", "502", "503", "504", "520", "522", "524"}
+
+
+class SupabaseRpc:
+    """`patience_s`: seconds for which a call is repeated while Supabase does not answer; each may be."""
+
+    def __init__(self, client: AsyncClient, *, patience_s: float) -> None:
+        self._client = client
+        self._patience_s = patience_s
+
+    async def _rpc(self, function: str, **arguments: Any) -> Any:
+        return await patiently(lambda: self._call_once(function, **arguments), patience_s=self._patience_s)
+
+    async def _call_once(self, function: str, **arguments: Any) -> Any:
+        return await _answer(self._client.rpc(function, arguments))
+
+    async def _select(self, query: Any) -> list[dict[str, Any]]:
+        """The rows of a query on a table."""
+        rows: list[dict[str, Any]] = await patiently(lambda: _answer(query), patience_s=self._patience_s)
+        return rows
+
+
+async def _answer(query: Any) -> Any:
+    """The data of an answer; PostgREST's errors become ours."""
+    try:
+        return (await query.execute()).data
+    except APIError as error:
+        raise _translated(error) from error
+    except (*NO_ANSWER, ValidationError) as error:
+        raise StoreUnavailableError("Supabase does not answer.") from error
+
+
+def _translated(error: APIError) -> Exception:
+    code = str(error.code)
+    if code in OUR_ERRORS:
+        translated = OUR_ERRORS[code](error.message or code)
+        if isinstance(translated, ConflictError) and error.details:
+            translated.run_id = json.loads(error.details).get("run_id")
+        return translated
+    if code in PASSING_TROUBLE or code in PASSING_STATUSES or code.startswith("08"):
+        return StoreUnavailableError("Supabase does not answer.")
+    if code in ("PGRST202", "PGRST205"):
+        return ConfigError("The database does not have the functions that this version needs: apply the migrations.")
+    if code in ("401", "PGRST301"):
+        return ConfigError("Supabase does not accept SUPABASE_SERVICE_ROLE_KEY.")
+    return error
