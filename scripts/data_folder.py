@@ -61,10 +61,11 @@ class DataFolder:
     def port(self, name: str, default: int) -> int:
         """The port of the first start (the default if it was free then); while others have it, the next free one."""
         file = self.path / f"{name}_port"
+        wanted = int(file.read_text()) if file.exists() else default
+        port = ports.take(range(wanted, wanted + PORTS_TRIED))
         if not file.exists():
-            file.write_text(str(ports.first_free(range(default, default + PORTS_TRIED))))
-        kept = int(file.read_text())
-        return ports.first_free(range(kept, kept + PORTS_TRIED))
+            file.write_text(str(port))
+        return port
 
     def sample_product_id(self) -> str | None:
         file = self.path / "sample_product_id"

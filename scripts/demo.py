@@ -17,12 +17,12 @@ import time
 from pathlib import Path
 
 import httpx
-import psycopg
 from PIL import Image
 
 from scripts.child import StartError
 from scripts.console import Console
 from scripts.data_folder import DataFolder
+from scripts.environment import OperatorError
 from scripts.instance import Instance
 from scripts.product_client import Product, ProductClient, RefusedError, cutout_url
 from scripts.stack import StackStarter
@@ -59,7 +59,7 @@ async def run(photo: Path, out: Path, data: DataFolder, instance: Instance, cons
         for line in error.last_lines:
             console.log(error.service, line)
         return _fail(str(error))
-    except (DemoError, httpx.HTTPError, psycopg.Error, OSError) as error:
+    except (DemoError, OperatorError, httpx.HTTPError, OSError) as error:
         return _fail(str(error) or type(error).__name__)
     if product["error_message"]:
         return _fail(product["error_message"])

@@ -12,7 +12,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from config import Settings
 from scripts.data_folder import ROOT
 
-DOTENV = ROOT / ".env"
+DOTENV = ".env"  # of the folder that we work in, as for `config.Settings`
 
 #: Settings that a demo takes over: how pictures look. Keys and addresses it does not: it costs nothing, ever.
 DEMO_PREFIXES = ("NANOBANANA_VARIANT_PROMPT_", "NANOBANA_VARIANT_PROMPT_", "REVE_PROMPT", "SCENE_PACK")
@@ -83,7 +83,7 @@ def load_given() -> Given:
 
 def services_environment(**settings: str | None) -> dict[str, str]:
     """This process's environment with some settings on top; `.env` the services read themselves."""
-    return {**os.environ, "PYTHONUNBUFFERED": "1", **_upper(settings)}
+    return {**os.environ, **_for_python(), **_upper(settings)}
 
 
 def demo_environment(**settings: str | None) -> dict[str, str]:
@@ -92,7 +92,7 @@ def demo_environment(**settings: str | None) -> dict[str, str]:
     taken_over = {name: value for name, value in given.items() if value and name.startswith(DEMO_PREFIXES)}
     known = setting_names()
     foreign = {name: value for name, value in os.environ.items() if name.upper() not in known}
-    return {**foreign, **taken_over, "PYTHONUNBUFFERED": "1", "PYTHONPATH": str(ROOT), **_upper(settings)}
+    return {**foreign, **taken_over, **_for_python(), **_upper(settings)}
 
 
 def setting_names() -> frozenset[str]:
@@ -102,6 +102,12 @@ def setting_names() -> frozenset[str]:
         alias = field.validation_alias
         names |= {str(choice) for choice in alias.choices} if isinstance(alias, AliasChoices) else {name}
     return frozenset(name.upper() for name in names)
+
+
+def _for_python() -> dict[str, str]:
+    """Lines are to come at once, and our modules to be found from any folder."""
+    path = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {"PYTHONUNBUFFERED": "1", "PYTHONPATH": os.pathsep.join(path)}
 
 
 def _upper(settings: Mapping[str, str | None]) -> dict[str, str]:

@@ -32,7 +32,7 @@ class Service:
     command: tuple[str, ...]
     stop_s: float  #: from SIGTERM on; then it is killed
     environment: Mapping[str, str] = field(repr=False)  #: holds keys
-    folder: Path = ROOT  #: where it runs, and where it looks for `.env`
+    folder: Path | None = None  #: where it runs and looks for `.env`; None: where we do
     #: Asked until it says yes. None: the service prints `ready <url>`.
     probe: Probe | None = None
 
@@ -61,7 +61,7 @@ def sandbox(data: DataFolder, environment: Mapping[str, str], *, port: int) -> S
     )
 
 
-def api(environment: Mapping[str, str], *, port: int, http: httpx.AsyncClient, folder: Path = ROOT) -> Service:
+def api(environment: Mapping[str, str], *, port: int, http: httpx.AsyncClient, folder: Path | None = None) -> Service:
     url = f"http://{LOOPBACK}:{port}"
     server = ("-m", "uvicorn", "main:app", "--app-dir", str(ROOT), "--host", LOOPBACK, "--port", str(port))
     return Service(
@@ -77,7 +77,7 @@ def api(environment: Mapping[str, str], *, port: int, http: httpx.AsyncClient, f
 
 
 def worker(
-    environment: Mapping[str, str], *, api_url: str, http: httpx.AsyncClient, drain_s: float, folder: Path = ROOT
+    environment: Mapping[str, str], *, api_url: str, http: httpx.AsyncClient, drain_s: float, folder: Path | None = None
 ) -> Service:
     """The API tells when it is ready, so that must have been started."""
     return Service(

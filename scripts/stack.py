@@ -12,10 +12,10 @@ import httpx
 
 from scripts import ports, services
 from scripts.console import Console
-from scripts.data_folder import ROOT, DataFolder
+from scripts.data_folder import DataFolder
 from scripts.environment import Given, demo_environment, services_environment
-from scripts.migrate import migrate
-from scripts.own_supabase import bring_schema_up_to_date, check_sandbox_may_fetch
+from scripts.sandbox_reach import check_sandbox_may_fetch
+from scripts.schema import apply_migrations, bring_up_to_date
 from scripts.services import Service
 from scripts.supervisor import Supervisor
 
@@ -57,7 +57,7 @@ class StackStarter:
         """All of it on this machine; yet a provider that has a key is the real one.
 
         Raises:
-            StartError
+            StartError, OperatorError
         """
         public_url = _without_slash(given.supabase_public_url)
         sandbox = self._sandbox_for(given)
@@ -87,10 +87,10 @@ class StackStarter:
         """All of it on this machine, on ports of its own, without the operator's keys.
 
         Raises:
-            StartError
+            StartError, OperatorError
         """
-        sandbox = services.sandbox(self.data, demo_environment(), port=ports.random_free())
-        supabase = services.supabase(self.data, demo_environment(), port=ports.random_free())
+        sandbox = services.sandbox(self.data, demo_environment(), port=ports.take_any())
+        supabase = services.supabase(self.data, demo_environment(), port=ports.take_any())
         access = await self._start_supabase(supabase, sandbox)
         environment = demo_environment(
             supabase_url=access.url,
@@ -101,7 +101,7 @@ class StackStarter:
             shutdown_grace_seconds=str(DEMO_DRAIN_S),
         )
         api_url = await self._start_api_and_worker(
-            environment, port=ports.random_free(), drain_s=DEMO_DRAIN_S, folder=self.data.path
+            environment, port=ports.take_any(), drain_s=DEMO_DRAIN_S, folder=self.data.path
         )
         return Stack(
             api_url=api_url,
@@ -120,7 +120,7 @@ class StackStarter:
         sandbox = self._sandbox_for(given)
         if sandbox:
             await check_sandbox_may_fetch(given)
-        self.console.done("migrations", await bring_schema_up_to_date(given))
+        self.console.done("migrations", await bring_up_to_date(given))
         if sandbox:
             await self._start(sandbox)
         api_key = self._api_key(given)
@@ -150,13 +150,13 @@ class StackStarter:
         stack_file = json.loads((self.data.supabase / "stack.json").read_text())
         access = _EmbeddedAccess(**{each.name: stack_file[each.name] for each in fields(_EmbeddedAccess)})
         self.console.done(supabase.title, access.url)
-        migrating = asyncio.to_thread(migrate, access.database_url)
-        applied, _ = await asyncio.gather(migrating, self._start(*([sandbox] if sandbox else [])))
-        self.console.done("migrations", f"{len(applied)} applied")
+        migrating = apply_migrations(access.database_url)
+        said, _ = await asyncio.gather(migrating, self._start(*([sandbox] if sandbox else [])))
+        self.console.done("migrations", said)
         return access
 
     async def _start_api_and_worker(
-        self, environment: Mapping[str, str], *, port: int, drain_s: float, folder: Path = ROOT
+        self, environment: Mapping[str, str], *, port: int, drain_s: float, folder: Path | None = None
     ) -> str:
         """The API's address."""
         api = services.api(environment, port=port, http=self.http, folder=folder)

@@ -9,7 +9,6 @@ import sys
 from pathlib import Path
 
 import httpx
-import psycopg
 
 from scripts.child import StartError
 from scripts.console import Console
@@ -51,7 +50,7 @@ async def run(data: DataFolder, given: Given, instance: Instance, console: Conso
         console.problem(f"Vitrine cannot start. {error}")
         console.problem(f"All that it said is in {_shown(data.logs / error.service)}.log.")
         return 1
-    except (OperatorError, OSError, psycopg.Error) as error:
+    except (OperatorError, OSError) as error:
         console.problem(f"Vitrine cannot start. {error}")
         return 1
     return 0

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable
@@ -20,6 +21,7 @@ from scripts.environment import setting_names
 
 ROOT = Path(__file__).parent.parent
 RING = ROOT / "samples" / "ring.jpg"
+EMPTY_FOLDER = Path(tempfile.gettempdir())  # a developer's `.env` must not reach the commands
 PATIENCE_S = 90.0
 
 
@@ -42,8 +44,8 @@ class Command:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            cwd=ROOT,
-            env={**clean, **environment},
+            cwd=EMPTY_FOLDER,
+            env={**clean, "PYTHONPATH": str(ROOT), **environment},
         )
         command = cls(process=process)
         command._reader = threading.Thread(target=command._read, daemon=True)

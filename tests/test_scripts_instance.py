@@ -92,12 +92,18 @@ def test_another_process_with_the_same_number_is_left_alone(
     assert stubborn.poll() is None
 
 
-def test_ports_that_are_taken_are_passed_over(data: DataFolder) -> None:
+def test_a_port_that_is_listened_on_or_just_taken_is_passed_over(data: DataFolder) -> None:
     data.create()
-    default = ports.random_free()
-    assert data.port("api", default) == default
+    taken = ports.take_any()
+    assert data.port("api", taken) == taken + 1
     with socket.socket() as other:
-        other.bind((ports.LOOPBACK, default))
+        other.bind((ports.LOOPBACK, 0))
         other.listen()
-        assert data.port("api", default) == default + 1
-    assert data.port("api", default=1) == default, "the port of the first start is kept"
+        listened_on = other.getsockname()[1]
+        assert data.port("sandbox", listened_on) > listened_on
+
+
+def test_the_port_of_the_first_start_is_kept(data: DataFolder) -> None:
+    data.create()
+    (data.path / "api_port").write_text("19123")
+    assert data.port("api", default=20_000) == 19123

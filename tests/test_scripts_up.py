@@ -8,7 +8,7 @@ import signal
 import stat
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
@@ -17,7 +17,7 @@ import psutil
 import pytest
 
 from scripts.environment import Given, OperatorError
-from scripts.own_supabase import check_sandbox_may_fetch
+from scripts.sandbox_reach import check_sandbox_may_fetch
 from tests.scripts_support import (
     ROOT,
     Command,
@@ -50,6 +50,23 @@ def vitrine(data: Path) -> Iterator[Command]:
 @pytest.fixture(scope="module")
 def ready(vitrine: Command, data: Path) -> dict[str, Any]:
     return wait_until_ready(vitrine, data)
+
+
+@pytest.fixture
+def start_in() -> Iterator[Callable[..., Command]]:
+    """Starts `make up` in a folder; what still runs at the end of the test is stopped."""
+    commands = []
+
+    def start(folder: Path, **environment: str) -> Command:
+        command = Command.start("scripts.up", "--data", str(folder), **environment)
+        commands.append(command)
+        return command
+
+    yield start
+    for command in commands:
+        if command.process.poll() is None:
+            command.stop()
+        command.wait()
 
 
 def api_key(data: Path) -> str:
@@ -148,9 +165,9 @@ def test_down_stops_it_and_waits(vitrine: Command, ready: dict[str, Any], data: 
     assert run("scripts.down", "--data", str(data)) == (0, "Vitrine is not running.")
 
 
-def test_whatever_is_killed_nothing_stays_and_a_new_start_works(data: Path) -> None:
+def test_whatever_is_killed_nothing_stays_and_a_new_start_works(data: Path, start_in: Callable[..., Command]) -> None:
     """A supervisor killed with its guard leaves services running, which the next start ends; else the guard does."""
-    first = Command.start("scripts.up", "--data", str(data))
+    first = start_in(data)
     addresses = wait_until_ready(first, data)
     [guard] = [child for child in psutil.Process(first.process.pid).children() if "scripts.guard" in child.cmdline()]
     worker = service_process(data, service="worker")
@@ -159,19 +176,18 @@ def test_whatever_is_killed_nothing_stays_and_a_new_start_works(data: Path) -> N
     first.process.wait()
     assert worker.is_running()
 
-    second = Command.start("scripts.up", "--data", str(data))
+    second = start_in(data)
     second.wait_for_line("Vitrine is starting.")
     assert not worker.is_running()
     again = wait_until_ready(second, data)
+    second.wait_for_line("Vitrine is ready.")
     assert {**again, "pid": 0} == {**addresses, "pid": 0}
     assert "Sample ring, from one photograph:" in second.output
     assert "Making four pictures" not in second.output
-    first.wait()
 
     second.process.kill()
     second.process.wait()
     eventually(lambda: processes_in(data) == [], "an end of all processes", within_s=GONE_WITHIN_S)
-    second.wait()
     assert not (data / "ready.json").exists()
     assert run("scripts.down", "--data", str(data)) == (0, "Vitrine is not running.")
 
@@ -197,9 +213,11 @@ def test_your_own_supabase_needs_its_tables_first(other_supabase: RunningStack, 
     assert processes_in(tmp_path) == []
 
 
-def test_your_own_supabase_is_used_in_place_of_the_embedded_one(other_supabase: RunningStack, tmp_path: Path) -> None:
-    command = Command.start(
-        "scripts.up", "--data", str(tmp_path),
+def test_your_own_supabase_is_used_in_place_of_the_embedded_one(
+    other_supabase: RunningStack, tmp_path: Path, start_in: Callable[..., Command]
+) -> None:
+    command = start_in(
+        tmp_path,
         SUPABASE_URL=other_supabase.url, SUPABASE_SERVICE_ROLE_KEY=other_supabase.secret_key,
         DATABASE_URL=other_supabase.database_url, API_KEY="my-own-api-key",
     )  # fmt: skip
