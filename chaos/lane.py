@@ -203,6 +203,9 @@ async def open_lane(folder: Path) -> AsyncIterator[Lane]:
 def _prepare_database(stack: RunningStack) -> None:
     migrate(stack.database_url)
     keep_history(stack.superuser_url)
+    with psycopg.connect(stack.superuser_url, autocommit=True) as connection:
+        connection.execute("alter system set fsync = off")  # processes are killed here, never the machine
+        connection.execute("select pg_reload_conf()")
 
 
 def _nobody() -> None:
