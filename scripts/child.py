@@ -151,7 +151,8 @@ class Child:
         assert process.stdout is not None
         with self._log_file.open("ab", buffering=0) as log:
             async for line in _lines(process.stdout):
-                log.write(line + b"\n")
+                with contextlib.suppress(OSError):  # a full disk must not stop us from reading
+                    log.write(line + b"\n")
                 text = line.decode(errors="replace")
                 if text.startswith("ready ") and self.service.probe is None:
                     self._is_ready.set()

@@ -15,7 +15,7 @@ from scripts.console import Console
 from scripts.data_folder import DEFAULT_FOLDER, ROOT, DataFolder
 from scripts.environment import Given, OperatorError, load_given
 from scripts.instance import AlreadyRunningError, Instance
-from scripts.product_client import Product, ProductClient, RefusedError, StepNews
+from scripts.product_client import FINAL_STATUSES, Product, ProductClient, RefusedError, StepNews
 from scripts.stack import Stack, StackStarter
 from scripts.summary import summary
 from scripts.supervisor import Supervisor
@@ -71,6 +71,9 @@ async def _sample(
             console.line(f"Making four pictures of {SAMPLE.relative_to(ROOT)}, in the sandbox ...")
             product_id = await client.post_photo(SAMPLE, SAMPLE_FIELDS)
             data.keep_sample_product_id(product_id)
+        product = await client.fetch(product_id)
+        if product is None or product["status"] in FINAL_STATUSES:
+            return product, product["error_message"] if product else None
         async with asyncio.timeout(SAMPLE_LIMIT_S):
             product = await client.follow(product_id, lambda news: show_step(console, news))
     except TimeoutError:
