@@ -48,6 +48,7 @@ class StatementGuard:
         self._triggers_by_table: dict[str, list[int]] = {}
         for _, table, function_oid in triggers:
             self._triggers_by_table.setdefault(table, []).append(function_oid)
+        self._known: dict[tuple[int, ...], str | None] = {}
 
     def offence_of_function(self, oid: int) -> str | None:
         """`UPDATE` or `DELETE` when a call of this function could run such a statement."""
@@ -58,6 +59,12 @@ class StatementGuard:
         return self._first_offence(self._triggers_by_table.get(table, []))
 
     def _first_offence(self, start: Sequence[int]) -> str | None:
+        key = tuple(start)
+        if key not in self._known:
+            self._known[key] = self._look_for_offence(start)
+        return self._known[key]
+
+    def _look_for_offence(self, start: Sequence[int]) -> str | None:
         waiting, seen = list(start), set(start)
         while waiting:
             words = self._sources.get(waiting.pop(), [])
