@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help up demo down clean test lint format lock
+.PHONY: help up demo down clean test chaos lint format lock
 
 help:  ## show this list
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -39,6 +39,9 @@ clean: down  ## stop, then remove the local data and the virtual environment
 
 test: $(VENV)/.dev tests/js/node_modules/.stamp  ## run every test
 	@$(BIN)/python -m pytest
+
+chaos: $(VENV)/.dev  ## break it on purpose and check the books: make chaos OPTIONS="--minutes 30 --seed 7"
+	@$(BIN)/python -m chaos $(OPTIONS)
 
 lint: $(VENV)/.dev  ## lint, format check, migration lint, type check
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/python -m scripts.lint_migrations && $(BIN)/mypy
