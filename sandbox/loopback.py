@@ -32,7 +32,7 @@ class LoopbackClient:
         Raises:
             FetchError
         """
-        if not await _is_near(url):
+        if not await is_near(url):
             raise FetchError("the sandbox fetches pictures from this machine only")
         content = bytearray()
         try:
@@ -49,7 +49,7 @@ class LoopbackClient:
 
     async def post(self, url: str, body: dict[str, Any]) -> bool:
         """Send a callback; True when it was taken with a 2xx."""
-        if not await _is_near(url):
+        if not await is_near(url):
             return False
         try:
             answer = await self._client.post(url, json=body)
@@ -61,7 +61,7 @@ class LoopbackClient:
         await self._client.aclose()
 
 
-async def _is_near(url: str) -> bool:
+async def is_near(url: str) -> bool:
     """True when every address of the host is loopback or private."""
     try:
         parts = httpx.URL(url)

@@ -49,8 +49,11 @@ class Task:
 
     @classmethod
     def from_json(cls, text: str) -> Task:
+        """What another version wrote and this one does not know is left out."""
         fields = json.loads(text)
         fault = fields.pop("fault")
+        known = {field.name for field in dataclasses.fields(cls)}
+        fields = {name: value for name, value in fields.items() if name in known}
         return cls(**fields, fault=make_fault(fault.pop("name"), fault) if fault else None)
 
 
