@@ -13,8 +13,8 @@ from pathlib import Path
 import httpx
 import pytest
 from httpx_aiohttp import AiohttpTransport
-
 from supabase import AsyncClientOptions, acreate_client
+
 from tests.providers.certificates import make_certificate
 from tests.providers.raw_server import RawRequest, always, http_answer, raw_server, reset
 from tests.stack import RunningStack

@@ -18,7 +18,7 @@ async def test_an_upload_cut_by_a_kill_leaves_the_object_as_it_was(tmp_path: Pat
     uploading = asyncio.create_task(upload_without_end(stack))
     incoming = stack.data_dir / "files" / "incoming"
     async with asyncio.timeout(10):
-        while not any(incoming.iterdir()):  # noqa: ASYNC110  another process makes it
+        while not any(incoming.iterdir()):
             await asyncio.sleep(0.01)
     stack.kill()
     uploading.cancel()

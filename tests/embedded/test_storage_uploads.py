@@ -28,7 +28,7 @@ async def bucket(stack: RunningStack) -> AsyncIterator[str]:
 
 async def eventually(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(10):
-        while not condition():  # noqa: ASYNC110  another process changes what it looks at
+        while not condition():
             await asyncio.sleep(0.01)
 
 
