@@ -59,7 +59,7 @@ class Pace:
     SLOWEST_PER_S = 1 / 60
     CALLS_PER_GROWTH = 20
     GROWTH = 0.001  # times the number of growths since the last 429: 5 % after 200 calls, 100 % after 750
-    MAX_COUNTED = 4096  # accepted calls that are remembered; of more the pace is no longer learnt exactly
+    MAX_COUNTED = 4096  # calls that are remembered; beyond it too low a pace is learnt, which then grows
 
     def __init__(self) -> None:
         self._per_s: float | None = None
@@ -68,7 +68,7 @@ class Pace:
         self._accepted_since_growth = 0
         self._clock_s = 0.0
         self._running_since: float | None = None
-        self._accepted_at: deque[float] = deque(maxlen=self.MAX_COUNTED)
+        self._taken_at: deque[float] = deque(maxlen=self.MAX_COUNTED)
 
     @property
     def per_s(self) -> float | None:
@@ -88,13 +88,19 @@ class Pace:
         self._running_since = None
 
     def sent(self, now: float) -> None:
+        """A call goes. It counts as taken until it is said not to be: answers may take minutes."""
+        self._taken_at.append(self._clock(now))
         if self._per_s is not None:
             gap_s = 1 / self._per_s
             # One gap may be caught up with: an event loop is often a little late.
             self._next_at = max(self._next_at, now - gap_s) + gap_s
 
-    def accepted(self, now: float) -> None:
-        self._accepted_at.append(self._clock(now))
+    def not_taken(self) -> None:
+        """One of the last calls was not taken after all."""
+        if self._taken_at:
+            self._taken_at.pop()
+
+    def accepted(self) -> None:
         if self._per_s is None:
             return
         self._accepted_since_growth += 1
@@ -104,11 +110,12 @@ class Pace:
             self._per_s *= 1 + self.GROWTH * self._growths
 
     def refused(self, now: float) -> None:
+        """Fall below what was taken; once for all calls of one round trip."""
         clock_s = self._clock(now)
-        while self._accepted_at and self._accepted_at[0] < clock_s - self.HORIZON_S:
-            self._accepted_at.popleft()
+        while self._taken_at and self._taken_at[0] < clock_s - self.HORIZON_S:
+            self._taken_at.popleft()
         span_s = min(max(clock_s, self.SHORTEST_SPAN_S), self.HORIZON_S)
-        measured = max(len(self._accepted_at), 1) / span_s
+        measured = max(len(self._taken_at), 1) / span_s
         self._per_s = max(self.CUT * min(measured, self._per_s or math.inf), self.SLOWEST_PER_S)
         self._growths = self._accepted_since_growth = 0
 

@@ -167,7 +167,7 @@ class ProviderGate:
         now = _now()
         self._refusals_in_a_row = 0
         self._limit.accepted(in_flight=self._in_flight + 1)
-        self._pace.accepted(now)
+        self._pace.accepted()
         if self._breaker.answered(is_probe=permit.is_probe):
             self._limit.restart()
             paused_s = round(now - self._breaker.opened_at, 3)
@@ -211,6 +211,7 @@ class ProviderGate:
 
     def _slow_down(self, permit: Permit, error: RateLimitError, now: float) -> None:
         self._settle(permit)
+        self._pace.not_taken()
         is_news = self._limit.refused(sent_at=permit.sent_at, now=now)
         if is_news:
             self._refusals_in_a_row += 1
