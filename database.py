@@ -20,6 +20,7 @@ from domain import (
     Resume,
     Reuse,
     RunId,
+    SceneChoice,
     Status,
     StoredAt,
     StoredObject,
@@ -36,7 +37,7 @@ from errors import (
 from supabase_rpc import SupabaseRpc
 
 #: The newest migration that this code needs.
-SCHEMA_VERSION = "20261120100300"
+SCHEMA_VERSION = "20261120100400"
 
 
 class Database(SupabaseRpc):
@@ -84,7 +85,7 @@ class Database(SupabaseRpc):
         clear: bool,
         request: Mapping[str, Any],
     ) -> dict[str, Any]:
-        """Start another run.
+        """Start another run. `run["only"]` = {"keys", "prompt"} makes these scenes again; else see `plan_run_v1`.
 
         Raises:
             NotFoundError: There is no such product.
@@ -100,6 +101,12 @@ class Database(SupabaseRpc):
             request=dict(request),
         )
         return answer
+
+    async def latest_run(self, product_id: ProductId) -> dict[str, Any] | None:
+        """{"recipe", "params", "pack"} of the product's latest run; None when there was none."""
+        runs = self._client.table("runs").select("recipe, params, pack").eq("product_id", str(product_id))
+        rows = await self._select(runs.order("run_no", desc=True).limit(1))
+        return rows[0] if rows else None
 
     async def fetch_product(self, product_id: ProductId) -> dict[str, Any]:
         """The product's row, with what it has cost so far.
@@ -327,13 +334,21 @@ def _stored_object(row: Mapping[str, Any]) -> StoredObject:
     )
 
 
+def _scene_choice(only: Mapping[str, Any] | None) -> SceneChoice | None:
+    if only is None:
+        return None
+    return SceneChoice(keys=frozenset(only["keys"]), prompt=only.get("prompt"), remake=only.get("remake"))
+
+
 def _claimed_run(row: Mapping[str, Any]) -> ClaimedRun:
+    params = dict(row["params"])
     return ClaimedRun(
         run_id=RunId(UUID(row["run_id"])),
         product_id=ProductId(UUID(row["product_id"])),
         run_no=row["run_no"],
         recipe=row["recipe"],
-        params=row["params"],
+        only=_scene_choice(params.pop("only", None)),
+        params=params,
         pack=row["pack"],
         generation=row["generation"],
         base_generation=row["base_generation"],

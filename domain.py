@@ -175,17 +175,33 @@ class StoredObject:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ClaimedRun:
-    """A run that this worker holds, with what it needs to know of the product."""
+class SceneChoice:
+    """The scenes that a run makes when it does not make all."""
 
-    run_id: RunId
-    product_id: ProductId
-    run_no: int
+    keys: frozenset[str]
+    prompt: str | None = None  #: instead of the pack's
+    remake: int | None = None  #: None: they were missing. Else the number of the run that was first to make them again
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunSpec:
+    """All that decides what a run makes."""
+
     recipe: str
     params: Mapping[str, Any]
     pack: str
     generation: int  #: of the scenes
     base_generation: int  #: of cut-out, restore and colourise
+    only: SceneChoice | None = None  #: None: all scenes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClaimedRun(RunSpec):
+    """A run that this worker holds, with what it needs to know of the product."""
+
+    run_id: RunId
+    product_id: ProductId
+    run_no: int
     attempts: int
     deferrals: int  #: how often it was put off already
     lease_token: LeaseToken

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import json
 import logging
 import time
 from collections.abc import Coroutine, Mapping, Sequence
@@ -59,8 +58,8 @@ from errors import (
     RateLimitError,
     RetryableError,
 )
-from packs import load_pack
-from recipes import RECIPES, UPLOAD, StepPlan
+from planning import Plan, input_hash, plan_run
+from recipes import UPLOAD, StepPlan
 from storage import ObjectStore
 
 log = logging.getLogger(__name__)
@@ -193,7 +192,8 @@ class Pipeline:
             RunCancelledError: A user wants it stopped; what was under way is stored.
             RunFailedError: It is over, without a result.
         """
-        plans = self._plan(run)
+        planned = plan_run(run, self._settings)
+        plans = planned.to_do
         finished: dict[str, StoredObject] = {UPLOAD: run.raw}
         failures: dict[str, AppError] = {}
         shown_plan: Mapping[str, Any] | None = {plan.name: {"state": "pending", "label": plan.label} for plan in plans}
@@ -221,18 +221,9 @@ class Pipeline:
             if interruption is not None:  # not the step's own fault; by now every picture under way is safe
                 raise interruption
 
-        return await self._conclude(run, plans, finished, failures)
+        return await self._conclude(run, planned, finished, failures)
 
     # -- before and after the steps
-
-    def _plan(self, run: ClaimedRun) -> tuple[StepPlan, ...]:
-        recipe = RECIPES.get(run.recipe)
-        if recipe is None:
-            raise RunFailedError(f"This worker does not know the recipe {run.recipe!r}.", code="config")
-        settings = self._settings
-        instructions = {Capability.REMOVE_BACKGROUND: settings.reve_prompt} if settings.reve_prompt else {}
-        pack = load_pack(run.pack).with_overrides(settings.scene_prompt_overrides, instructions)
-        return recipe.plan(recipe.parameters.model_validate(run.params), pack)
 
     async def _offers(self, run: ClaimedRun, plan: StepPlan, source: StoredObject) -> list[_Step]:
         """The step at each provider that can do it, in the order of asking; only at one where it was asked for already.
@@ -250,19 +241,11 @@ class Pipeline:
         return steps
 
     def _prepare(self, run: ClaimedRun, plan: StepPlan, source: StoredObject, model: ImageModel) -> _Step:
-        depends_on = {
-            "input": source.sha256,
-            "provider": model.provider,
-            "model": model.model,
-            "prompt": plan.prompt,
-            "pack": [run.pack, load_pack(run.pack).version],
-            "generation": run.generation if plan.is_scene else run.base_generation,
-        }
         return _Step(
             plan=plan,
             model=model,
             source=source,
-            input_hash=hashlib.sha256(json.dumps(depends_on, sort_keys=True).encode()).hexdigest(),
+            input_hash=input_hash(run, plan, source.sha256, model),
             request=ImageRequest(
                 capability=plan.capability,
                 prompt=plan.prompt,
@@ -277,7 +260,7 @@ class Pipeline:
     async def _conclude(
         self,
         run: ClaimedRun,
-        plans: Sequence[StepPlan],
+        planned: Plan,
         finished: Mapping[str, StoredObject],
         failures: Mapping[str, AppError],
     ) -> Status:
@@ -290,9 +273,8 @@ class Pipeline:
         if passing and not locked_out and run.deferrals < self._settings.max_retries:
             raise DeferredError(str(passing[0]), delay_s=_deferral_s(run.deferrals, passing))
 
-        scenes = [plan for plan in plans if plan.is_scene]
-        made = [plan for plan in scenes if plan.name in finished]
-        for plan in plans:
+        made = [plan for plan in planned.scenes if plan.name in finished]
+        for plan in planned.to_do:
             if not plan.is_scene and plan.name in failures:
                 error = failures[plan.name]
                 raise RunFailedError(f"{plan.label}: {error}", code=error.code, detail=_detail(failures))
@@ -303,17 +285,18 @@ class Pipeline:
             )
 
         urls = [self._public_url(finished[plan.name]) for plan in made]
+        # When the run makes only some scenes, the database keeps what the others show.
         variants = [
             {
                 "key": plan.scene_key,
                 "label": plan.label,
                 "mode": plan.scene_mode,
-                "status": "completed" if plan.name in finished else "failed",
+                "status": "completed" if plan.name in finished else "failed" if plan.name in failures else "missing",
                 "url": self._public_url(finished[plan.name]) if plan.name in finished else None,
             }
-            for plan in scenes
+            for plan in planned.scenes
         ]
-        missing = [plan.label for plan in scenes if plan.name in failures]
+        missing = [plan.label for plan in planned.scenes if plan.name in failures]
         note = f"Could not be made: {', '.join(missing)}. Process it again to make only these." if missing else None
         return await self._database.complete_run(run, urls=urls, variants=variants, note=note)
 

@@ -22,6 +22,7 @@ class StepPlan:
     scene_key: str | None = None  #: set on the pictures that a customer will see
     scene_mode: SceneMode | None = None
     scene_place: int | None = None  #: 1-based, for the object's name
+    remake: int | None = None  #: set on a scene that is made again: the number of the run that was first to do so
 
     @property
     def is_scene(self) -> bool:

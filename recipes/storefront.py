@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_serializer
 
 from domain import Capability
 from packs import ScenePack
@@ -20,6 +20,11 @@ class StorefrontParameters(BaseModel):
     steps: frozenset[Literal["restore", "colourise"]] = Field(
         default=frozenset(), description="What to do to the photograph before the cut-out."
     )
+
+    @field_serializer("steps")
+    def _in_order(self, steps: frozenset[str]) -> list[str]:
+        """Parameters are compared as JSON, where a set has no order of its own."""
+        return sorted(steps)
 
 
 def plan_storefront(parameters: StorefrontParameters, pack: ScenePack) -> tuple[StepPlan, ...]:

@@ -20,6 +20,7 @@ LAYERS = [
     {"model_wrappers", "supabase_rpc"},
     {"ai_clients", "database", "shop_records", "storage", "bell"},
     {"recipes"},
+    {"planning"},
     {"pipeline"},
     {"routes"},
     {"main", "worker"},
