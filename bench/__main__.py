@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
+import signal
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -133,6 +134,7 @@ def main() -> None:
     options = parser.parse_args()
     scale = SMALLEST if options.smallest else FULL if options.full else USUAL
     peer_python = PEER_PYTHON if PEER_PYTHON.exists() and not options.smallest else None
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that what was started is stopped
     results = asyncio.run(measure(scale, peer_python=peer_python))
     tables = report(results)
     print(tables)  # noqa: T201  the result
