@@ -1,4 +1,5 @@
-"""The worker: `python worker.py` claims runs for as long as it lives, `python worker.py --once` until none is due.
+"""The worker: `python worker.py` claims runs for as long as it lives, `python worker.py --once` until none is due
+or a provider is paused.
 
 It is rung by the database and polls besides. SIGTERM stops it cleanly: nothing new is claimed or begun, synchronous
 calls that are paid for finish and are stored, the rest is handed back with its checkpoints.
