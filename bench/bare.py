@@ -6,7 +6,7 @@ import asyncio
 import os
 
 from bench.contender import Outcome, Stopwatch, Task, compete
-from bench.provider_calls import FIRST_POLL_S, POLL_GROWTH, ProviderCalls, open_session
+from bench.provider_calls import FIRST_POLL_S, ProviderCalls, open_session
 
 DENSE_POLL_S = 0.01  # so often that asking hardly delays the end
 
@@ -19,7 +19,6 @@ async def work(task: Task) -> Outcome:
             sandbox_url=task.sandbox_url,
             photo=task.photo,
             first_poll_s=DENSE_POLL_S if dense else FIRST_POLL_S,
-            poll_growth=1.0 if dense else POLL_GROWTH,
         )
         places = asyncio.Semaphore(task.concurrency)
 

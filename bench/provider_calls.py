@@ -16,7 +16,7 @@ import aiohttp
 HEADERS = {"Authorization": "Bearer bench"}
 SCENES = ("On dark stone.", "On a bust.", "On silk.", "In a garden.")
 FIRST_POLL_S = 0.2  # `ai_clients.SANDBOX_POLL_S`
-POLL_GROWTH = 1.5  # `providers.nanobanana.POLL_GROWTH`
+MOST_LATE = 0.1  # `providers.nanobanana.MOST_LATE`
 LINK = "http://127.0.0.1/cutout.png"  # the sandbox is told not to fetch inputs
 
 
@@ -31,7 +31,6 @@ class ProviderCalls:
     sandbox_url: str
     photo: bytes = field(repr=False)
     first_poll_s: float = FIRST_POLL_S
-    poll_growth: float = POLL_GROWTH
 
     async def make_product(self) -> None:
         """A cut-out, then four scenes at the same time. The pictures are fetched and dropped."""
@@ -57,10 +56,10 @@ class ProviderCalls:
             return await answer.read()
 
     async def _result_link(self, task_id: str) -> str:
-        pause = self.first_poll_s
+        clock = asyncio.get_running_loop().time
+        asked_since = clock()
         while True:
-            await asyncio.sleep(pause)
-            pause *= self.poll_growth
+            await asyncio.sleep(max(self.first_poll_s, MOST_LATE * (clock() - asked_since)))
             url = f"{self.sandbox_url}/api/v1/nanobanana/record-info"
             async with self.session.get(url, params={"taskId": task_id}) as answer:
                 data = (await answer.json())["data"]

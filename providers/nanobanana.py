@@ -46,8 +46,9 @@ SUBMIT_TIMEOUT_S = 60.0  # only a task id is waited for
 POLL_TIMEOUT_S = 30.0
 FIRST_POLL_S = 1.0
 LONGEST_POLL_S = 5.0  # the pace of the vendor's examples
-POLL_GROWTH = 1.5
-MAX_BAD_POLLS = 10  # in a row, some 45 s: an outage, or a task that the provider no longer knows
+MOST_LATE = 0.1  # of a task's age: by so much its end may be noticed late, so a quick task is not waited for long
+BAD_POLL_GROWTH = 1.5
+MAX_BAD_POLLS = 10  # in a row, some 40 s: an outage, or a task that the provider no longer knows
 LONGEST_POLL_PAUSE_S = 30.0  # when a poll is told to slow down
 DOWNLOAD_ATTEMPTS = 4  # a result may reach its host a moment after the task is done
 
@@ -80,7 +81,8 @@ class NanoBanana:
             downloader: Fetches the results; closed by its owner.
             model: Only a name for step hashes and the ledger: this endpoint serves one model.
             callback_url: Sent where the vendor insists on one. Callbacks are unsigned, so polling decides all the same.
-            first_poll_s: Wait before the first poll, growing to `longest_poll_s`; also before a download is repeated.
+            first_poll_s: Wait before the first poll, growing with the task's age to `longest_poll_s`; also before a
+                download is repeated.
         """
         self.model = model
         self.deadline_s = deadline_s
@@ -159,17 +161,18 @@ class NanoBanana:
     async def _wait(self, task_id: TaskId, ends_at: float) -> str:
         """The link to the result of a task."""
         clock = asyncio.get_running_loop().time
+        asked_since = clock()
         pause = self._first_poll_s
         bad_polls = 0
         while clock() + pause < ends_at:
             await asyncio.sleep(pause)
-            pause = min(pause * POLL_GROWTH, self._longest_poll_s)
             try:
                 link = await self._poll(task_id, min(clock() + POLL_TIMEOUT_S, ends_at))
             except (TaskFailedError, TaskNotCreatedError, ContentRefusedError):
                 raise
             except ProviderError as error:
                 bad_polls += 1
+                pause = min(pause * BAD_POLL_GROWTH, self._longest_poll_s)
                 if bad_polls == MAX_BAD_POLLS:
                     raise self._no_verdict(error) from error
                 if isinstance(error, RateLimitError):
@@ -178,6 +181,7 @@ class NanoBanana:
                 if link is not None:
                     return link
                 bad_polls = 0
+                pause = min(max(self._first_poll_s, (clock() - asked_since) * MOST_LATE), self._longest_poll_s)
         raise ChargeUnknownError("nanobanana's task is still not done at its deadline.", provider=self.provider)
 
     def _no_verdict(self, error: ProviderError) -> ProviderError:
