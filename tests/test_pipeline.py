@@ -290,7 +290,7 @@ async def test_a_halted_run_leaves_its_task_and_the_next_worker_resumes_it(shop:
     stop = asyncio.Event()
 
     async def stop_when_all_are_accepted() -> None:
-        while not shop.rows("select 1 from calls where task_id is not null having count(*) = 4"):  # noqa: ASYNC110
+        while not shop.rows("select 1 from calls where task_id is not null having count(*) = 4"):
             await asyncio.sleep(0.05)
         stop.set()
 

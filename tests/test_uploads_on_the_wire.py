@@ -20,7 +20,7 @@ END = b"\r\n--b--\r\n"
 async def port(shop: Shop) -> AsyncIterator[int]:
     server = uvicorn.Server(uvicorn.Config(create_app(shop.settings), port=0, log_config=None, lifespan="on"))
     serving = asyncio.create_task(server.serve())
-    while not server.started:  # noqa: ASYNC110
+    while not server.started:
         await asyncio.sleep(0.01)
     yield server.servers[0].sockets[0].getsockname()[1]
     server.should_exit = True
