@@ -83,6 +83,8 @@ class Settings(BaseSettings):
     # Money
     on_unknown_charge: Literal["retry_once", "hold"] = "retry_once"
     daily_budget_usd: float | None = Field(default=None, gt=0)
+    owner_daily_budget_usd: float | None = Field(default=None, gt=0)
+    run_budget_usd: float | None = Field(default=None, gt=0)
 
     # The worker
     worker_id: str | None = None  # a name of its own lets a restarted worker take its runs back at once
@@ -135,6 +137,12 @@ class Settings(BaseSettings):
     @property
     def max_upload_bytes(self) -> int:
         return int(self.max_upload_mb * 1_000_000)
+
+    @property
+    def budget_limits_micros(self) -> dict[str, int]:
+        """The caps that are set, in whole micro-dollars: of a day, of an owner's day, of a run."""
+        caps = {"day": self.daily_budget_usd, "owner": self.owner_daily_budget_usd, "run": self.run_budget_usd}
+        return {scope: round(usd * 1_000_000) for scope, usd in caps.items() if usd is not None}
 
     @property
     def scene_prompt_overrides(self) -> tuple[str | None, ...]:

@@ -20,6 +20,7 @@ from domain import (
     Resume,
     Reuse,
     RunId,
+    RunSpec,
     SceneChoice,
     Status,
     StoredAt,
@@ -37,7 +38,7 @@ from errors import (
 from supabase_rpc import SupabaseRpc
 
 #: The newest migration that this code needs.
-SCHEMA_VERSION = "20261120100400"
+SCHEMA_VERSION = "20261120100500"
 
 
 class Database(SupabaseRpc):
@@ -101,6 +102,45 @@ class Database(SupabaseRpc):
             request=dict(request),
         )
         return answer
+
+    async def plan_run(
+        self, product_id: ProductId, run: Mapping[str, Any], *, new_upload: bool, fresh: bool
+    ) -> RunSpec:
+        """What `start_run` would start now; raises what it would raise."""
+        plan = await self._rpc(
+            "plan_run_v1", product=str(product_id), run=dict(run), new_upload=new_upload, fresh=fresh
+        )
+        return RunSpec(
+            recipe=run["recipe"],
+            params=run["params"],
+            pack=run["pack"],
+            generation=plan["generation"],
+            base_generation=plan["base_generation"],
+            only=_scene_choice(plan.get("only")),
+        )
+
+    async def raw_of_product(self, product_id: ProductId) -> StoredObject:
+        """The upload that a product has now.
+
+        Raises:
+            NotFoundError: It is not known.
+        """
+        rows = await self._select(
+            self._client.table("product_private")
+            .select(
+                "bucket:raw_bucket, key:raw_key, media_type:raw_media_type, sha256:raw_sha256,"
+                " width:raw_width, height:raw_height"
+            )
+            .eq("product_id", str(product_id))
+        )
+        if not rows:
+            raise NotFoundError("The upload of this product is not known here.")
+        return _stored_object(rows[0])
+
+    async def finished_steps(self, product_id: ProductId, input_hashes: Sequence[str]) -> Mapping[str, StoredObject]:
+        """The finished steps of a product among those with these input hashes."""
+        found = await self._rpc("finished_steps_v1", product=str(product_id), input_hashes=list(input_hashes))
+        return {input_hash: _stored_object(row) for input_hash, row in found.items()}
 
     async def latest_run(self, product_id: ProductId) -> dict[str, Any] | None:
         """{"recipe", "params", "pack"} of the product's latest run; None when there was none."""
@@ -301,15 +341,25 @@ class Database(SupabaseRpc):
         )
 
     async def fail_run(
-        self, run: ClaimedRun, *, code: str, message: str, detail: Mapping[str, Any] | None = None
+        self,
+        run: ClaimedRun,
+        *,
+        code: str,
+        message: str,
+        shown_message: str | None = None,
+        detail: Mapping[str, Any] | None = None,
     ) -> Status:
-        """End a run without a result; what the product showed before stays. Returns how it ended, as above."""
+        """End a run without a result; what the product showed before stays. Returns how it ended, as above.
+
+        `shown_message` is for the product's watchers, where `message` is not for everybody.
+        """
         answer = await self._rpc(
             "complete_run_v2",
             **_lease(run),
             outcome="failed",
             code=code,
             message=message,
+            shown_message=shown_message,
             detail=dict(detail) if detail else None,
         )
         return Status(answer)

@@ -64,7 +64,13 @@ class RunCancelledError(AppError):
 
 
 class BudgetExceededError(AppError):
+    """`str(error)` names no sums, since everybody who sees the product reads it; `in_figures` is for the shop."""
+
     code = "budget_exceeded"
+
+    def __init__(self, message: str, *, in_figures: str) -> None:
+        super().__init__(message)
+        self.in_figures = in_figures  #: the limit, what is spent or reserved of it, and when it is renewed
 
 
 class StoreUnavailableError(AppError):

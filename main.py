@@ -6,23 +6,25 @@ import logging
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 from uuid import uuid4
 
+import httpx
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import JSONResponse
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
+from ai_clients import Models, open_models
 from byte_budget import ByteBudget
 from config import Settings, load_settings
 from database import Database
 from errors import AppError, BadPictureError, ConfigError, ConflictError, NotFoundError, StoreUnavailableError
 from logging_config import configure_logging, log_context
 from packs import load_pack
-from routes import history, info, process, products
+from routes import history, info, process, products, spend, variants
 from routes.body_limit import BodyLimit
 from routes.deps import ApiState
 from shop_records import ShopRecords
@@ -42,7 +44,8 @@ def create_app(settings: Settings) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         load_pack(settings.scene_pack)
-        async with build_http_client() as http:
+        async with AsyncExitStack() as stack:
+            http = await stack.enter_async_context(build_http_client())
             client = await connect_supabase(settings, http)
             app.state.vitrine = ApiState(
                 settings=settings,
@@ -50,6 +53,7 @@ def create_app(settings: Settings) -> FastAPI:
                 records=ShopRecords(client, patience_s=PATIENCE_S),
                 store=ObjectStore(client, settings, patience_s=PATIENCE_S),
                 memory=ByteBudget(settings.memory_budget_mb * 1_000_000),
+                models=await _models_for_prices(settings, http, stack),
             )
             await app.state.vitrine.database.check_schema()
             for bucket in {settings.raw_bucket_name, settings.processed_bucket_name}:
@@ -65,8 +69,10 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.include_router(info.router)
     app.include_router(process.router)
+    app.include_router(variants.router)
     app.include_router(products.router)
     app.include_router(history.router)
+    app.include_router(spend.router)
     _add_error_handlers(app)
     # The last one added stands outermost.
     app.add_middleware(BodyLimit, max_bytes=settings.max_upload_bytes + FORM_BYTES, max_file_mb=settings.max_upload_mb)
@@ -80,6 +86,15 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.middleware("http")(_log_request)
     return app
+
+
+async def _models_for_prices(settings: Settings, http: httpx.AsyncClient, stack: AsyncExitStack) -> Models | None:
+    """The models, which the API only asks for their prices; None when it has not got their keys, which it may lack."""
+    try:
+        return await stack.enter_async_context(open_models(settings, http))
+    except ConfigError as error:
+        log.warning("api.prices_unknown", extra={"reason": str(error)})
+        return None
 
 
 def _add_error_handlers(app: FastAPI) -> None:

@@ -178,8 +178,7 @@ class Pipeline:
         self._settings = settings
         self._memory = memory
         self._unknown_allowed = UNKNOWN_ALLOWED[settings.on_unknown_charge]
-        budget = settings.daily_budget_usd
-        self._limits = {} if budget is None else {"day": round(budget * 1_000_000)}
+        self._limits = settings.budget_limits_micros
 
     async def process(self, run: ClaimedRun, halt: asyncio.Event) -> Status:
         """Carry the run to its end and write its result. `halt` is set when the worker stops or has lost the lease.

@@ -26,6 +26,11 @@ class ShopRecords(SupabaseRpc):
         )
         return rows
 
+    async def spend(self, days: int) -> list[dict[str, Any]]:
+        """The last UTC days, newest first, with today: see `spend_v1`. Sums in micro-dollars."""
+        rows: list[dict[str, Any]] = await self._rpc("spend_v1", days=days)
+        return rows
+
     async def runs_of_product(self, product_id: ProductId, places: int) -> list[dict[str, Any]]:
         """The latest runs of a product, newest first, each with its `calls`.
 

@@ -24,7 +24,6 @@ from supabase_client import NO_ANSWER, patiently
 #: SQLSTATEs that our SQL functions raise on purpose; see `migrations/*_intake_functions.sql`.
 OUR_ERRORS: dict[str, type[AppError]] = {
     "VT001": LeaseLostError,
-    "VT002": BudgetExceededError,
     "VT003": ConflictError,
     "VT004": NotFoundError,
     "VT005": ConflictError,
@@ -45,6 +44,13 @@ PASSING_TROUBLE = {
     "PGRST001",
     "PGRST002",
     "PGRST003",
+}
+OVER_BUDGET = "VT002"
+#: What everybody may read about a cap that is reached.
+OVER_BUDGET_TEXTS = {
+    "day": "The budget of the day is used up; it is renewed at 0:00 UTC.",
+    "owner": "This owner's budget of the day is used up; it is renewed at 0:00 UTC.",
+    "run": "It would cost more than one run may.",
 }
 PASSING_STATUSES = {"500", "502", "503", "504", "520", "522", "524"}
 
@@ -85,6 +91,9 @@ def _translated(error: APIError) -> Exception:
         if isinstance(translated, ConflictError) and error.details:
             translated.run_id = json.loads(error.details).get("run_id")
         return translated
+    if code == OVER_BUDGET:
+        scope = json.loads(error.details or "{}").get("scope", "day")
+        return BudgetExceededError(OVER_BUDGET_TEXTS[scope], in_figures=error.message or code)
     if code in PASSING_TROUBLE or code in PASSING_STATUSES or code.startswith("08"):
         return StoreUnavailableError("Supabase does not answer.")
     if code in ("PGRST202", "PGRST205"):

@@ -25,7 +25,7 @@ from byte_budget import ByteBudget
 from config import Settings, load_settings
 from database import Database
 from domain import ClaimedRun, RunId
-from errors import AppError, ConfigError, LeaseLostError, RunCancelledError, StoreUnavailableError
+from errors import AppError, BudgetExceededError, ConfigError, LeaseLostError, RunCancelledError, StoreUnavailableError
 from logging_config import configure_logging, log_context
 from packs import load_pack
 from pipeline import DeferredError, HaltedError, Pipeline, RunFailedError
@@ -185,6 +185,11 @@ class Worker:
             raise
         except RunFailedError as error:
             return await self._database.fail_run(run, code=error.code, message=str(error), detail=error.detail)
+        except BudgetExceededError as error:
+            log.warning("budget.exceeded", extra={"reason": error.in_figures})
+            return await self._database.fail_run(
+                run, code=error.code, message=error.in_figures, shown_message=str(error)
+            )
         except AppError as error:
             return await self._database.fail_run(run, code=error.code, message=str(error))
         except Exception:

@@ -9,6 +9,7 @@ from typing import Annotated
 from fastapi import Depends, HTTPException, Request
 from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
 
+from ai_clients import Models
 from byte_budget import ByteBudget
 from config import Settings
 from database import Database
@@ -23,6 +24,7 @@ class ApiState:
     records: ShopRecords
     store: ObjectStore
     memory: ByteBudget
+    models: Models | None  #: for prices; None when the API has no keys of theirs
 
 
 def get_state(request: Request) -> ApiState:
