@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import re
 from typing import Any
 
+import httpx
 from postgrest.exceptions import APIError
-from pydantic import ValidationError
 from supabase import AsyncClient
 
 from errors import (
@@ -52,7 +54,14 @@ OVER_BUDGET_TEXTS = {
     "owner": "This owner's budget of the day is used up; it is renewed at 0:00 UTC.",
     "run": "It would cost more than one run may.",
 }
-PASSING_STATUSES = {"500", "502", "503", "504", "520", "522", "524"}
+
+#: How Postgres (an SQLSTATE) and PostgREST name their own errors. Whatever else answers is something in between.
+_OWN_CODE = re.compile(r"[0-9A-Z]{5}|PGRST\w+")
+
+#: Of a gateway or proxy: too slow, too early, too many; besides these every 3xx and 5xx.
+PASSING_STATUSES = {408, 425, 429}
+
+ANSWER_WITHIN_S = 60.0  # the whole answer; statements end themselves sooner, and a drip never would
 
 
 class SupabaseRpc:
@@ -75,29 +84,46 @@ class SupabaseRpc:
 
 
 async def _answer(query: Any) -> Any:
-    """The data of an answer; PostgREST's errors become ours."""
+    """The data of an answer; PostgREST's errors become ours.
+
+    The query's own `execute` keeps the HTTP status to itself, without which a gateway's word cannot be told from
+    PostgREST's.
+    """
     try:
-        return (await query.execute()).data
-    except APIError as error:
-        raise _translated(error) from error
-    except (*NO_ANSWER, ValidationError) as error:
+        async with asyncio.timeout(ANSWER_WITHIN_S):
+            response = await query.request.send(httpx.Headers())
+    except NO_ANSWER as error:
         raise StoreUnavailableError("Supabase does not answer.") from error
+    if response.status_code == httpx.codes.NO_CONTENT:
+        return None
+    try:
+        body = response.json()
+    except ValueError as error:
+        if response.is_success:  # PostgREST's successes are JSON, or say that they are empty
+            raise StoreUnavailableError("Supabase does not answer.") from error
+        body = None
+    if response.is_success:
+        return body
+    raise _translated(response.status_code, body if isinstance(body, dict) else {})
 
 
-def _translated(error: APIError) -> Exception:
-    code = str(error.code)
+def _translated(status: int, error: dict[str, Any]) -> Exception:
+    code = str(error.get("code"))
     if code in OUR_ERRORS:
-        translated = OUR_ERRORS[code](error.message or code)
-        if isinstance(translated, ConflictError) and error.details:
-            translated.run_id = json.loads(error.details).get("run_id")
+        translated = OUR_ERRORS[code](error.get("message") or code)
+        if isinstance(translated, ConflictError) and error.get("details"):
+            translated.run_id = json.loads(error["details"]).get("run_id")
         return translated
     if code == OVER_BUDGET:
-        scope = json.loads(error.details or "{}").get("scope", "day")
-        return BudgetExceededError(OVER_BUDGET_TEXTS[scope], in_figures=error.message or code)
-    if code in PASSING_TROUBLE or code in PASSING_STATUSES or code.startswith("08"):
+        scope = json.loads(error.get("details") or "{}").get("scope", "day")
+        return BudgetExceededError(OVER_BUDGET_TEXTS[scope], in_figures=error.get("message") or code)
+    if code in PASSING_TROUBLE or code.startswith("08"):
         return StoreUnavailableError("Supabase does not answer.")
     if code in ("PGRST202", "PGRST205"):
         return ConfigError("The database does not have the functions that this version needs: apply the migrations.")
-    if code in ("401", "PGRST301"):
+    if status == httpx.codes.UNAUTHORIZED:
         return ConfigError("Supabase does not accept SUPABASE_SERVICE_ROLE_KEY.")
-    return error
+    passes = status in PASSING_STATUSES or status >= 500 or 300 <= status < 400
+    if passes and not _OWN_CODE.fullmatch(code):
+        return StoreUnavailableError("Supabase does not answer.")
+    return APIError({"message": f"HTTP {status}", **error})
