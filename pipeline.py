@@ -125,7 +125,7 @@ class _StoredPicture:
     link_lifetime_s: int
 
     async def read(self) -> bytes:
-        content = await self.store.download(self.stored.bucket, self.stored.key)
+        content = await self.store.download(self.stored.bucket, self.stored.key, sha256=self.stored.sha256)
         fit, _ = await asyncio.to_thread(pictures.upright, content)
         return fit
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import hashlib
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
@@ -16,7 +18,9 @@ from supabase_client import NO_ANSWER, patiently
 ONE_YEAR_S = "31536000"  # keys are immutable, so caches may keep what they have
 HASH_DIGITS = 12  # enough to tell the objects of one product apart
 MAX_REMOVED_AT_ONCE = 1000  # names in one request, as many as Storage takes in its other lists
-SERVER_TROUBLE = {"500", "502", "503", "504", "544"}  # 544: Storage's own database did not answer
+SERVER_TROUBLE = {"429", "500", "502", "503", "504", "544"}  # 544: Storage's own database did not answer
+ANSWER_WITHIN_S = 180.0  # the whole exchange: 50 MB at 300 kB/s, and an end for a drip
+READS_OF_DAMAGED = 3  # what came is not what was stored: a spoiled answer is read again, a spoiled object stays one
 
 
 class ObjectStore:
@@ -59,18 +63,25 @@ class ObjectStore:
 
         await patiently(attempt, patience_s=self._patience_s)
 
-    async def download(self, bucket: str, key: ObjectKey) -> bytes:
+    async def download(self, bucket: str, key: ObjectKey, *, sha256: str | None = None) -> bytes:
         """The whole object.
 
+        Args:
+            sha256: Of the content, 64 hex digits, where it is known.
+
         Raises:
-            NotFoundError: There is none.
+            NotFoundError: There is none, or it is another one.
         """
 
         async def attempt() -> bytes:
             async with _translated_errors():
                 return await self._storage.from_(bucket).download(key)
 
-        return await patiently(attempt, patience_s=self._patience_s)
+        for _ in range(READS_OF_DAMAGED):
+            content = await patiently(attempt, patience_s=self._patience_s)
+            if sha256 is None or sha256 == await asyncio.to_thread(_sha256, content):
+                return content
+        raise NotFoundError("The picture in Storage is damaged.")
 
     async def remove(self, objects: Sequence[StoredAt]) -> int:
         """Remove objects, those of a bucket in one call; returns how many there were. Repeating it is no error."""
@@ -124,7 +135,8 @@ class ObjectStore:
 async def _translated_errors() -> AsyncIterator[None]:
     """Storage's errors as ours: not there, or not answering. Others are faults of ours and pass."""
     try:
-        yield
+        async with asyncio.timeout(ANSWER_WITHIN_S):
+            yield
     except StorageApiError as error:
         status = str(error.status)  # of the body: the HTTP status is 400 for nearly everything
         if status == "404":
@@ -132,5 +144,9 @@ async def _translated_errors() -> AsyncIterator[None]:
         if status in SERVER_TROUBLE or error.code in ("InternalError", "LibraryError"):
             raise StoreUnavailableError("Supabase Storage does not answer.") from error
         raise
-    except NO_ANSWER as error:
+    except (*NO_ANSWER, ValueError, KeyError) as error:  # the last two: a success, but not in Storage's words
         raise StoreUnavailableError("Supabase Storage does not answer.") from error
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
