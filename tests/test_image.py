@@ -47,7 +47,7 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
         else:
             shutil.copy(source, app / name)
     subprocess.run([sys.executable, "-m", "venv", app / "venv"], check=True)
-    install = [app / "venv/bin/pip", "install", "--quiet", "--require-hashes", "-r", "requirements.txt"]
+    install = [str(app / "venv/bin/pip"), "install", "--quiet", "--require-hashes", "-r", "requirements.txt"]
     subprocess.run(install, cwd=app, check=True, timeout=300)
     return app
 
@@ -103,7 +103,7 @@ async def test_both_commands_work_with_the_locked_requirements_alone(shop: Shop,
                 headers={"X-API-Key": API_KEY},
             )
             assert answer.status_code == 202
-            worker = [image / "venv/bin/python", "worker.py", "--once"]
+            worker = [str(image / "venv/bin/python"), "worker.py", "--once"]
             subprocess.run(worker, cwd=image, env=environment(shop, image), check=True, timeout=60, capture_output=True)
             product = (await client.get(f"/product/{answer.json()['product_id']}")).json()
             assert (product["status"], len(product["generated_image_urls"])) == ("completed", 4)
