@@ -53,3 +53,11 @@ lock: $(VENV)/.dev  ## pin requirements.in, requirements-local.in and requiremen
 	@for set in requirements requirements-local requirements-dev; do \
 	  $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
 	    $$set.in --output-file $$set.txt || exit 1; done
+
+.vitrine/bench/.installed: bench/requirements.txt | $(BIN)/python
+	@$(BIN)/python -m venv .vitrine/bench
+	@.vitrine/bench/bin/python scripts/install.py bench/requirements.txt "the queues to compare with" && touch $@
+
+.PHONY: bench
+bench: $(VENV)/.local .vitrine/bench/.installed  ## measure speed and cost; FULL=1 more of it, WRITE=1 into docs/performance.md
+	@$(BIN)/python -m bench $(if $(FULL),--full) $(if $(WRITE),--write)

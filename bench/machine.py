@@ -208,13 +208,15 @@ class Machine:
         self, module: str, products: int, concurrency: int, photo: Photo, *, python: str = sys.executable, **more: str
     ) -> Outcome:
         """Let a contender's module do the work in a process of its own."""
-        process = await asyncio.create_subprocess_exec(
-            python, "-m", module, "--products", str(products), "--concurrency", str(concurrency),
-            "--photo", str(photo.path),
-            stdout=subprocess.PIPE,
-            env=self.environment(peer_database_url=self.peers_database_url, **more),
-            cwd=self.folder,
-        )  # fmt: skip
+        with (self.folder / "contenders.log").open("ab") as log:
+            process = await asyncio.create_subprocess_exec(
+                python, "-m", module, "--products", str(products), "--concurrency", str(concurrency),
+                "--photo", str(photo.path),
+                stdout=subprocess.PIPE,
+                stderr=log,
+                env=self.environment(peer_database_url=self.peers_database_url, **more),
+                cwd=self.folder,
+            )  # fmt: skip
         try:
             async with asyncio.timeout(CONTENDER_LIMIT_S):
                 out, _ = await process.communicate()
@@ -223,7 +225,8 @@ class Machine:
                 process.kill()
                 await process.wait()
         if process.returncode:
-            raise RuntimeError(f"{module} has ended with code {process.returncode}")
+            last_words = (self.folder / "contenders.log").read_text(encoding="utf-8")[-2000:]
+            raise RuntimeError(f"{module} has ended with code {process.returncode}: {last_words}")
         return Outcome(**json.loads(out.splitlines()[-1]))
 
 
