@@ -30,7 +30,8 @@ class Case:
             return Allowance()
         if isinstance(self.cue.deed, Moment):
             return Allowance(worker_losses=1)
-        return Allowance(may_fall_short=self.cue.kind in PAID and self.cue.deed in FALSE_ANSWERS)
+        is_lie = self.cue.kind in PAID and self.cue.deed in FALSE_ANSWERS
+        return Allowance(may_fall_short=is_lie, may_hide_a_charge=is_lie and self.cue.deed is Fault.REDIRECT)
 
 
 def requests_of(clean_run: Iterable[Exchange]) -> list[tuple[str, int]]:
@@ -39,11 +40,8 @@ def requests_of(clean_run: Iterable[Exchange]) -> list[tuple[str, int]]:
     return [
         (kind, number)
         for kind, count in counts.items()
-        for number in range(1, (min(count, _SURE.get(kind, 1)) if kind in BY_THE_CLOCK else count) + 1)
+        for number in range(1, min(count, BY_THE_CLOCK.get(kind, count)) + 1)
     ]
-
-
-_SURE = {"rpc heartbeat_v1": 1, "rpc claim_runs_v1": 2, "poll": 4}
 
 
 def crash_points(requests: Iterable[tuple[str, int]]) -> Iterator[Case]:

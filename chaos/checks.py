@@ -10,7 +10,12 @@ from chaos.faults import Fault
 from chaos.ledgers import CUTOUT, PACK, STEP_OF_PROMPT, Ledgers, paid_kind
 from chaos.script import Exchange
 
-FINAL = {"completed", "failed", "cancelled", "done"}
+#: What never changes again. A failed step may: the same run tries it anew when it was put off.
+FINAL = {
+    "products": {"completed", "failed", "cancelled"},
+    "runs": {"completed", "failed", "cancelled"},
+    "steps": {"done"},
+}
 LONGEST_ERROR = 500  # characters
 
 
@@ -36,6 +41,7 @@ class Allowance:
 
     worker_losses: int = 0  #: how often a worker was killed, or stopped for longer than its lease
     may_fall_short: bool = False  #: not all four pictures need be there
+    may_hide_a_charge: bool = False  #: an answer said "not accepted" of what was
 
 
 def violations_of(ledgers: Ledgers, allowance: Allowance) -> list[Violation]:
@@ -72,7 +78,7 @@ def _no_zombie_writes(ledgers: Ledgers) -> Iterator[Violation]:
         if change.is_zombie:
             text = f"{change.table_name} was written under a lease that was lost"
             yield Violation(harm=Harm.ZOMBIE_WRITE, text=text)
-        elif change.old_status in FINAL:
+        elif change.old_status in FINAL[change.table_name]:
             text = f"{change.table_name} changed after its end: {change.old_status} to {change.new_status}"
             yield Violation(harm=Harm.ZOMBIE_WRITE, text=text)
 
@@ -123,11 +129,11 @@ def _fails_with_a_reason(ledgers: Ledgers, _: Allowance) -> Iterator[str]:
         yield "the error message is too long, or tells a secret"
 
 
-def _books_add_up(ledgers: Ledgers, _: Allowance) -> Iterator[str]:
+def _books_add_up(ledgers: Ledgers, allowance: Allowance) -> Iterator[str]:
     """Nothing is billed that the product's own ledger does not know, and no call is left open."""
     settled = sum(call["settled_micros"] or 0 for call in ledgers.calls)
     billed = sum(purchase.cost_micros for purchase in ledgers.purchases)
-    if settled < billed:
+    if settled < billed and not allowance.may_hide_a_charge:
         yield f"{billed} micro-dollars were billed, {settled} are in the ledger"
     still_open = [call["state"] for call in ledgers.calls if call["state"] in ("intended", "sent")]
     if still_open:
@@ -155,8 +161,8 @@ def _log_is_clean(ledgers: Ledgers, _: Allowance) -> Iterator[str]:
     if any(secret in ledgers.log for secret in ledgers.secrets):
         yield "the log tells a secret"
     if "Traceback" in ledgers.log:
-        start = ledgers.log.index("Traceback")
-        yield f"a traceback in the log: {ledgers.log[start : start + 3000]}"
+        line = next(line for line in ledgers.log.splitlines() if "Traceback" in line)
+        yield f"a traceback in the log: ... {line[-LONGEST_ERROR:]}"
 
 
 _OTHER_CHECKS: tuple[Callable[[Ledgers, Allowance], Iterator[str]], ...] = (

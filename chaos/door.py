@@ -31,6 +31,7 @@ class Door:
         self._port = 0
         self._listener: asyncio.Server | None = None
         self._connections: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
+        self._in_flight: dict[asyncio.StreamWriter, Exchange] = {}
 
     @property
     def url(self) -> str:
@@ -52,6 +53,8 @@ class Door:
             self._listener.close()
             self._listener = None
         for writer in self._connections.values():
+            if (cut_off := self._in_flight.get(writer)) and cut_off.deed is None:
+                cut_off.deed = Fault.REFUSED
             _reset(writer)
 
     async def _welcome(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -81,7 +84,11 @@ class Door:
         if request.field("upgrade"):
             await self._serve_websocket(request, exchange, reader, writer)
             return False
-        return await self._answer(request, exchange, reader, writer)
+        self._in_flight[writer] = exchange
+        try:
+            return await self._answer(request, exchange, reader, writer)
+        finally:
+            del self._in_flight[writer]
 
     async def _answer(
         self, request: Message, exchange: Exchange, reader: asyncio.StreamReader, writer: asyncio.StreamWriter

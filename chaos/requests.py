@@ -8,7 +8,7 @@ import re
 _KINDS = tuple(
     (method, re.compile(path), name)
     for method, path, name in (
-        ("POST", r"/rest/v1/rpc/(?P<function>\w+)", "rpc {function}"),
+        ("POST", r"/rest/v1/rpc/(?P<function>\w+?)(?:_v\d+)?(?:\?|$)", "rpc {function}"),
         ("POST", r"/storage/v1/object/sign/.*/temp/", "sign cut-out"),
         ("POST", r"/storage/v1/object/.*/temp/", "upload cut-out"),
         ("POST", r"/storage/v1/object/.*/processed/", "upload scene"),
@@ -26,11 +26,11 @@ _KINDS = tuple(
 LISTEN = "listen"
 BUY_CUTOUT, BUY_SCENE = "buy cut-out", "buy scene"
 PAID = {BUY_CUTOUT, BUY_SCENE}
-ACCEPT_TASK = "rpc accept_task_v1"
+ACCEPT_TASK = "rpc accept_task"
 UPLOAD_CUTOUT = "upload cut-out"
 FETCH_RESULT = "fetch result"
-#: They come by the clock, so how many there are differs from run to run.
-BY_THE_CLOCK = {"rpc heartbeat_v1", "rpc claim_runs_v1", "poll"}
+#: What comes by the clock, so that its number differs from run to run: how many each run has for certain.
+BY_THE_CLOCK = {"rpc heartbeat": 1, "rpc claim_runs": 2, "poll": 4}
 
 
 def kind_of(method: str, path: str) -> str:

@@ -15,8 +15,9 @@ from pathlib import Path
 
 import httpx
 
-import ai_clients
 import pipeline
+import storage
+import supabase_rpc
 import transport
 import worker
 from providers import _download, nanobanana, reve
@@ -35,7 +36,8 @@ _SHORTER_WAITS = {
     (_download, "PATIENCE_S"): 1.5,
     (reve, "JUDGING_S"): 2.0,
     (pipeline, "DEFERRAL_S"): 1.0,
-    (ai_clients, "FIRST_PAUSE_S"): 1.0,
+    (storage, "ANSWER_WITHIN_S"): 10.0,
+    (supabase_rpc, "ANSWER_WITHIN_S"): 7.0,
 }
 _SHORTER_DEFAULTS = {
     (transport.build_http_client, "timeout"): _TIMEOUT,

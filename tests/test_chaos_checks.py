@@ -181,7 +181,7 @@ def test_fewer_pictures_need_an_excuse(sound: Ledgers) -> None:
 @pytest.mark.parametrize(
     ("method", "path", "kind"),
     [
-        ("POST", "/rest/v1/rpc/claim_runs_v1", "rpc claim_runs_v1"),
+        ("POST", "/rest/v1/rpc/claim_runs_v1", "rpc claim_runs"),
         ("POST", "/storage/v1/object/plant-images/products/processed/a_v1-b.png", "upload scene"),
         ("POST", "/storage/v1/object/plant-images/products/temp/reve_a-b.png", "upload cut-out"),
         ("POST", "/storage/v1/object/sign/plant-images/products/temp/reve_a-b.png", "sign cut-out"),
