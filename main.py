@@ -24,7 +24,7 @@ from database import Database
 from errors import AppError, BadPictureError, ConfigError, ConflictError, NotFoundError, StoreUnavailableError
 from logging_config import configure_logging, log_context
 from packs import load_pack
-from routes import history, info, process, products, spend, variants
+from routes import batch, history, info, process, products, spend, variants
 from routes.body_limit import BodyLimit
 from routes.deps import ApiState
 from shop_records import ShopRecords
@@ -68,6 +68,7 @@ def create_app(settings: Settings) -> FastAPI:
         lifespan=lifespan,
     )
     app.include_router(info.router)
+    app.include_router(batch.router)  # before the route that would take "batch" for an id
     app.include_router(process.router)
     app.include_router(variants.router)
     app.include_router(products.router)
@@ -75,7 +76,12 @@ def create_app(settings: Settings) -> FastAPI:
     app.include_router(spend.router)
     _add_error_handlers(app)
     # The last one added stands outermost.
-    app.add_middleware(BodyLimit, max_bytes=settings.max_upload_bytes + FORM_BYTES, max_file_mb=settings.max_upload_mb)
+    app.add_middleware(
+        BodyLimit,
+        max_bytes=settings.max_upload_bytes + FORM_BYTES,
+        by_path={batch.PATH: batch.MAX_FILES * settings.max_upload_bytes + FORM_BYTES},
+        max_file_mb=settings.max_upload_mb,
+    )
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(settings.trusted_hosts))
     app.add_middleware(
         CORSMiddleware,

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import logging
 from contextlib import AsyncExitStack
 from typing import Annotated
-from uuid import UUID, uuid4, uuid5
+from uuid import UUID, uuid4
 
 from fastapi import APIRouter, HTTPException, Query, Request, Response
 
@@ -14,14 +13,12 @@ from errors import ConflictError
 from estimates import Source
 from routes.deps import ApiState, ShopOnly, State
 from routes.estimates import DRY_RUN, Estimate, estimate_new_product, estimate_next_run
+from routes.intake import NewProduct, create_product
 from routes.run_forms import form_schema, run_of_form
-from routes.started import OWNER, IdempotencyKey, Started, repeatable_request, started
+from routes.started import IdempotencyKey, Started, repeatable_request, started
 from routes.uploads import JudgedUpload, file_field, judged_upload, read_form, store_upload, text_field
 
-log = logging.getLogger("api")
 router = APIRouter(tags=["process"])
-
-PRODUCT_IDS = UUID("0d9f1c54-8f0e-4d56-9a39-6d0c9b2e7a11")  # namespace of the ids that are made from idempotency keys
 
 
 @router.post("/process", status_code=202, dependencies=[ShopOnly], openapi_extra=form_schema(file_required=True))
@@ -37,24 +34,16 @@ async def start_product(
         file = file_field(form)
         if file is None:
             raise HTTPException(422, "file: a picture is required.")
-        title = text_field(form, "title", longest=500) or "Untitled"
-        jewellery_type = text_field(form, "jewellery_type", longest=200)
-        run = run_of_form(form, state.settings)
-        # A repeat of the request must meet the same object in Storage, so the id follows from the key.
-        product_id = ProductId(uuid5(PRODUCT_IDS, f"{OWNER}:{idempotency_key}") if idempotency_key else uuid4())
+        new = NewProduct(
+            title=text_field(form, "title", longest=500) or "Untitled",
+            jewellery_type=text_field(form, "jewellery_type", longest=200),
+            run=run_of_form(form, state.settings),
+        )
         async with judged_upload(state, file) as upload:
             if dry_run:
                 response.status_code = 200
-                return await estimate_new_product(state, run, _source(upload))
-            key = idempotency_key or str(product_id)
-            repeat = repeatable_request(key, "start", title, jewellery_type, run, upload.sha256)
-            if idempotency_key and (earlier := await state.database.recall_answer(repeat)):
-                return started(earlier)
-            raw = await store_upload(state, upload, product_id)
-    product = {"id": str(product_id), "title": title, "jewellery_type": jewellery_type}
-    answer = await state.database.create_product(product, raw, run, repeat)
-    log.info("product.accepted", extra={"product_id": str(product_id), "bytes": raw["bytes"]})
-    return started(answer)
+                return await estimate_new_product(state, new.run, _source(upload))
+            return await create_product(state, upload, new, idempotency_key)
 
 
 @router.post(

@@ -33,13 +33,15 @@ class JudgedUpload:
 
 
 @asynccontextmanager
-async def read_form(request: Request) -> AsyncIterator[FormData]:
-    """The form, its file spooled to disk beyond a megabyte. A body that only drips in is cut off."""
+async def read_form(
+    request: Request, *, max_files: int = 1, timeout_s: int = FORM_TIMEOUT_S
+) -> AsyncIterator[FormData]:
+    """The form, each file spooled to disk beyond a megabyte. A body that only drips in is cut off."""
     try:
-        async with asyncio.timeout(FORM_TIMEOUT_S):
-            form = await request.form(max_files=1, max_fields=MAX_FIELDS, max_part_size=MAX_FIELD_BYTES)
+        async with asyncio.timeout(timeout_s):
+            form = await request.form(max_files=max_files, max_fields=MAX_FIELDS, max_part_size=MAX_FIELD_BYTES)
     except TimeoutError:
-        raise HTTPException(408, f"The upload took longer than {FORM_TIMEOUT_S} seconds.") from None
+        raise HTTPException(408, f"The upload took longer than {timeout_s} seconds.") from None
     try:
         yield form
     finally:
