@@ -91,6 +91,7 @@ class Settings(BaseSettings):
     worker_concurrency: int = Field(default=8, ge=1, le=500)
     max_retries: int = Field(default=3, ge=0, le=20)
     processing_timeout_seconds: float = Field(default=300, gt=0)
+    pending_deadline_hours: int = Field(default=24, ge=1)  # of a run that no worker could finish: better a clear end
     lease_seconds: int = Field(default=30, ge=3)  # renewed every third of it; a dead worker's runs wait this long
     poll_seconds: float = Field(default=5, gt=0)  # the net under the bell
     shutdown_grace_seconds: float = Field(default=200, gt=0)  # longer than the slowest synchronous call (Reve: 180)

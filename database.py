@@ -13,6 +13,7 @@ from domain import (
     ClaimedRun,
     ImageAnswer,
     LeaseToken,
+    MaintenanceFound,
     ObjectKey,
     ProductId,
     Recover,
@@ -38,7 +39,7 @@ from errors import (
 from supabase_rpc import SupabaseRpc
 
 #: The newest migration that this code needs.
-SCHEMA_VERSION = "20261120100500"
+SCHEMA_VERSION = "20261120100600"
 
 
 class Database(SupabaseRpc):
@@ -177,7 +178,7 @@ class Database(SupabaseRpc):
             NotFoundError: There is no such product.
         """
         objects = await self._rpc("delete_product_v1", product=str(product_id))
-        return [StoredAt(item["bucket"], ObjectKey(item["key"])) for item in objects]
+        return [_stored_at(item) for item in objects]
 
     async def objects_removed(self, objects: Sequence[StoredAt]) -> None:
         """Confirm that objects are gone; those that may still land stay remembered."""
@@ -189,6 +190,18 @@ class Database(SupabaseRpc):
         return health
 
     # -- the worker's side
+
+    async def maintenance(self, *, raw_bucket: str, raw_folder: str, pending_hours: int) -> MaintenanceFound | None:
+        """Take a turn at maintenance; None when another worker just did."""
+        settings = {"raw_bucket": raw_bucket, "raw_folder": raw_folder, "pending_hours": pending_hours}
+        found = await self._rpc("maintenance_v1", settings=settings)
+        if found is None:
+            return None
+        return MaintenanceFound(
+            objects=[_stored_at(item) for item in found.pop("objects")],
+            low_budgets=found.pop("warnings"),
+            counts=found,
+        )
 
     async def claim_runs(
         self, worker: str, places: int, *, lease_s: int, take_expired: bool, holding: Sequence[RunId]
@@ -371,6 +384,10 @@ class Database(SupabaseRpc):
 
 def _lease(run: ClaimedRun) -> dict[str, str]:
     return {"run": str(run.run_id), "lease": str(run.lease_token)}
+
+
+def _stored_at(row: Mapping[str, Any]) -> StoredAt:
+    return StoredAt(row["bucket"], ObjectKey(row["key"]))
 
 
 def _stored_object(row: Mapping[str, Any]) -> StoredObject:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, NewType, Protocol
@@ -172,6 +172,15 @@ class StoredObject:
     sha256: str  #: of the content, 64 hex digits
     width: int  #: pixels, as shown
     height: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MaintenanceFound:
+    """What one turn of maintenance leaves to the worker, and what it did itself."""
+
+    objects: Sequence[StoredAt]  #: to remove, and to confirm then
+    low_budgets: Sequence[Mapping[str, Any]]  #: rows of `budgets` of which four fifths are used up, each told once
+    counts: Mapping[str, int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

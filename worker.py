@@ -27,6 +27,7 @@ from database import Database
 from domain import ClaimedRun, RunId
 from errors import AppError, BudgetExceededError, ConfigError, LeaseLostError, RunCancelledError, StoreUnavailableError
 from logging_config import configure_logging, log_context
+from maintenance import keep_tidy, tidy_up
 from packs import load_pack
 from pipeline import DeferredError, HaltedError, Pipeline, RunFailedError
 from provider_gate import Intake
@@ -230,9 +231,10 @@ async def run_worker(settings: Settings, *, stop: asyncio.Event, once: bool = Fa
         database = Database(client, patience_s=PATIENCE_S)
         await database.check_schema()
         models = await stack.enter_async_context(open_models(settings, http))
+        store = ObjectStore(client, settings, patience_s=PATIENCE_S)
         pipeline = Pipeline(
             database=database,
-            store=ObjectStore(client, settings, patience_s=PATIENCE_S),
+            store=store,
             models=models.by_capability,
             settings=settings,
             memory=ByteBudget(settings.memory_budget_mb * 1_000_000),
@@ -243,7 +245,14 @@ async def run_worker(settings: Settings, *, stop: asyncio.Event, once: bool = Fa
         bell = asyncio.Event() if once else await stack.enter_async_context(listening(client))
         log.info("worker.started", extra={"worker_id": worker_id, "places": settings.worker_concurrency})
         worker = Worker(worker_id=worker_id, database=database, pipeline=pipeline, models=models, settings=settings)
-        await worker.work(bell=bell, stop=stop, once=once)
+        tidying = asyncio.create_task(keep_tidy(database, store, settings), name="maintenance")
+        try:
+            await worker.work(bell=bell, stop=stop, once=once)
+        finally:
+            tidying.cancel()
+            await asyncio.gather(tidying, return_exceptions=True)
+        if once:
+            await tidy_up(database, store, settings)
     log.info("worker.stopped", extra={"worker_id": worker_id})
 
 

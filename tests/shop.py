@@ -24,7 +24,7 @@ from worker import run_worker
 
 SAMPLES = Path(__file__).parent.parent / "samples"
 API_KEY = "test-key"
-TABLES = "products, runs, steps, calls, budgets, idempotency_keys, events, workers, objects_to_remove"
+TABLES = "products, runs, steps, calls, budgets, idempotency_keys, events, workers, objects_to_remove, maintenance"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -21,7 +21,7 @@ LAYERS = [
     {"ai_clients", "database", "shop_records", "storage", "bell"},
     {"recipes"},
     {"planning"},
-    {"pipeline", "estimates"},
+    {"pipeline", "estimates", "maintenance"},
     {"routes"},
     {"main", "worker"},
 ]
