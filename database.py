@@ -39,7 +39,7 @@ from errors import (
 from supabase_rpc import SupabaseRpc
 
 #: The newest migration that this code needs.
-SCHEMA_VERSION = "20261120100600"
+SCHEMA_VERSION = "20261120100700"
 
 
 class Database(SupabaseRpc):

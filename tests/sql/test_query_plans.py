@@ -174,3 +174,24 @@ def test_deleting_a_product_reads_only_what_belongs_to_it(full: Database) -> Non
     product_id = full.value("select product_id from public.steps limit 1")
     reads = reads_of(full, lambda: full.execute("delete from public.products where id = %s", product_id))
     assert_cheap(reads, most_rows=50)
+
+
+@pytest.mark.parametrize("status", [None, "completed", "pending", "failed"])
+@pytest.mark.parametrize("deep", [False, True])
+def test_a_page_of_products_reads_little_more_than_the_page(full: Database, status: str | None, deep: bool) -> None:
+    after: dict[str, object] = {}
+    if deep:
+        time, product_id = full.row("select created_at, id from public.products order by created_at desc, id limit 1")
+        after = {"after_time": time, "after_id": product_id}
+    reads = reads_of(full, lambda: full.call_all("list_products_v1", places=50, wanted_status=status, **after))
+    # Without statistics Postgres takes every status for a rare one, and sorts what it finds by index.
+    counted = full.value("select count(*) > 0 from pg_stats where tablename = 'products'")
+    assert_cheap(reads, most_rows=150 if counted else FINISHED + QUEUED)
+
+
+def test_maintenance_reads_what_is_open_and_not_the_history(full: Database) -> None:
+    settings = {"raw_bucket": "plant-images", "raw_folder": "products", "pending_hours": 24}
+    reads = reads_of(full, lambda: full.call("maintenance_v1", settings=settings))
+    assert {table: read for table, read in reads.items() if table != "runs" and read.sequential_scans} == {}
+    assert reads["runs"].rows_by_index <= QUEUED + 10
+    assert reads["calls"].rows_by_index <= 10
