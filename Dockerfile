@@ -13,9 +13,9 @@ WORKDIR /app
 COPY requirements.txt ./
 RUN pip install --require-hashes -r requirements.txt
 
-COPY ai_clients.py bell.py breaker.py byte_budget.py config.py database.py domain.py errors.py limits.py \
-     logging_config.py main.py model_wrappers.py pictures.py pipeline.py provider_gate.py storage.py \
-     supabase_client.py transport.py worker.py ./
+COPY ai_clients.py bell.py breaker.py byte_budget.py config.py database.py domain.py errors.py estimates.py limits.py \
+     logging_config.py main.py maintenance.py model_wrappers.py pictures.py pipeline.py planning.py provider_gate.py \
+     shop_records.py storage.py supabase_client.py supabase_rpc.py transport.py worker.py ./
 COPY packs/ packs/
 COPY picture_formats/ picture_formats/
 COPY providers/ providers/

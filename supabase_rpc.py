@@ -23,7 +23,7 @@ from errors import (
 )
 from supabase_client import NO_ANSWER, patiently
 
-#: SQLSTATEs that our SQL functions raise on purpose; see `migrations/*_intake_functions.sql`, `*_control_worker_functions.sql`.
+#: SQLSTATEs that our SQL functions raise on purpose; listed in `migrations/*_intake_functions.sql`, but for VT007.
 OUR_ERRORS: dict[str, type[AppError]] = {
     "VT001": LeaseLostError,
     "VT003": ConflictError,
