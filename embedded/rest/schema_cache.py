@@ -148,7 +148,8 @@ select
       'name', columns.attname,
       'type', format_type(columns.atttypid, columns.atttypmod),
       'default', case
-        when columns.attidentity <> '' then
+        -- Looking the sequence up by name fails in a schema that the API's role may not use.
+        when columns.attidentity <> '' and has_schema_privilege(namespaces.oid, 'usage') then
           format('nextval(%L)', pg_get_serial_sequence(tables.oid::regclass::text, columns.attname))
         when columns.attgenerated = '' then pg_get_expr(defaults.adbin, defaults.adrelid)
       end
