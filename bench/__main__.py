@@ -25,6 +25,7 @@ from bench.waits import pick_up_s, realtime_s
 
 PHOTO = ROOT / "samples" / "ring.jpg"
 PEER_PYTHON = ROOT / ".vitrine" / "bench" / "bin" / "python"
+LARGE = 200  # products
 LARGE_PHOTO_MB = 9.9  # just below what the API takes
 
 
@@ -34,6 +35,7 @@ class Scale:
 
     sizes: Sequence[tuple[int, int]]  #: products, concurrency
     repeats: int
+    large_repeats: int  #: of sizes from LARGE products on, which outlast most of a machine's noise by themselves
     samples: int  #: of each wait
     counted: int  #: products whose requests are counted
     in_hand: Sequence[int]  #: with large photographs
@@ -43,11 +45,20 @@ class Scale:
 
 
 SMALLEST = Scale(
-    sizes=((1, 1), (4, 2)), repeats=1, samples=2, counted=2, in_hand=(1,), idle_s=1, queued=(100, 200), finished=200
+    sizes=((1, 1), (4, 2)),
+    repeats=1,
+    large_repeats=1,
+    samples=2,
+    counted=2,
+    in_hand=(1,),
+    idle_s=1,
+    queued=(100, 200),
+    finished=200,
 )
 USUAL = Scale(
     sizes=((1, 1), (50, 50), (200, 50), (200, 100), (200, 200)),
     repeats=3,
+    large_repeats=1,
     samples=100,
     counted=50,
     in_hand=(1, 8, 16),
@@ -58,6 +69,7 @@ USUAL = Scale(
 FULL = Scale(
     sizes=(*USUAL.sizes, (50, 1), (1000, 50), (1000, 100), (1000, 200)),
     repeats=3,
+    large_repeats=3,
     samples=300,
     counted=50,
     in_hand=(1, 8, 16, 32),
@@ -75,16 +87,18 @@ async def measure(scale: Scale, *, peer_python: Path | None) -> Results:
             await machine.upload(photo)
             _tell("throughput")
             rounds = await run_rounds(
-                machine, photo, sizes=((1, 1),), repeats=scale.repeats, contenders=(DENSE,), peer_python=None
+                machine, photo, 1, 1, repeats=scale.repeats, contenders=(DENSE,), peer_python=None
             )
-            rounds += await run_rounds(
-                machine,
-                photo,
-                sizes=scale.sizes,
-                repeats=scale.repeats,
-                contenders=CONTENDERS,
-                peer_python=peer_python,
-            )
+            for products, concurrency in scale.sizes:
+                rounds += await run_rounds(
+                    machine,
+                    photo,
+                    products,
+                    concurrency,
+                    repeats=scale.large_repeats if products >= LARGE else scale.repeats,
+                    contenders=CONTENDERS,
+                    peer_python=peer_python,
+                )
             _tell("waits")
             picked_up_s = await pick_up_s(machine, photo, times=scale.samples)
             told_s = await realtime_s(machine, times=scale.samples)

@@ -13,7 +13,7 @@ from bench.throughput import CONTENDERS
 
 COLOURS = ("#888888", "#1b9e77", "#7570b3", "#e6ab02", "#d95f02")
 WIDTH, HEIGHT = 420, 300  # pixels, of one panel
-LEFT, RIGHT, TOP, BOTTOM = 52, 16, 34, 46  # margins inside it
+LEFT, RIGHT, TOP, BOTTOM = 52, 30, 34, 46  # margins inside it
 LEGEND_STEP = 16
 
 Line = Sequence[tuple[float, float]]

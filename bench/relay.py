@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 _HEAD = re.compile(rb"(GET|HEAD|POST|PUT|PATCH|DELETE) (\S+) HTTP/1\.1\r\n")
+_VERSION = re.compile(r"_v\d+$")  # SQL functions carry one
 _CHUNK_BYTES = 262_144
 
 
@@ -28,7 +29,7 @@ def kind_of(method: str, path: str) -> str:
     parts = urlsplit(path).path.strip("/").split("/")
     match parts:
         case ["rest", "v1", "rpc", function]:
-            return function.removesuffix("_v1")
+            return _VERSION.sub("", function)
         case ["storage", "v1", "object", "sign", *_]:
             return "sign a link"
         case ["storage", "v1", "object", *_]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -89,22 +88,20 @@ async def _run_vitrine(machine: Machine, products: int, concurrency: int, photo:
 async def run_rounds(
     machine: Machine,
     photo: Photo,
+    products: int,
+    concurrency: int,
     *,
-    sizes: Sequence[tuple[int, int]],
     repeats: int,
     contenders: Sequence[str],
     peer_python: Path | None,
 ) -> list[Round]:
-    """`sizes`: pairs of products and concurrency."""
     rounds = []
-    for products, concurrency in sizes:
-        for _ in range(repeats):
-            for contender in contenders:
-                made = await run_round(machine, contender, products, concurrency, photo, peer_python)
-                if made is not None:
-                    rounds.append(made)
-                    _tell(made)
-                await asyncio.sleep(0)
+    for _ in range(repeats):
+        for contender in contenders:
+            made = await run_round(machine, contender, products, concurrency, photo, peer_python)
+            if made is not None:
+                rounds.append(made)
+                _tell(made)
     return rounds
 
 
