@@ -53,8 +53,8 @@ def _machine(results: Results) -> str:
     return (
         f"{results.cores} cores, shared with everything else on the machine: load average {results.load_before:.1f} "
         f"before, {results.load_after:.1f} after, {min(loads):.1f} to {max(loads):.1f} in between (a load of "
-        f"{results.cores} uses all cores, and a part of it is the benchmark's own). Medians of repeats; contenders "
-        "took turns."
+        f"{results.cores} uses all cores, and a part of it is the benchmark's own). Medians of the repeats; "
+        "contenders took turns."
     )
 
 
@@ -91,15 +91,18 @@ def _throughput(results: Results) -> str:
             wall_s = _median_of(rounds, lambda each: each.wall_s)
             cells.append(f"{per_minute(products, wall_s):.0f} ({efficiency(products, concurrency, wall_s):.2f})")
         bare = _median_of(rounds_of(results.rounds, BARE, products, concurrency), lambda each: each.wall_s)
-        own = _median_of(rounds_of(results.rounds, VITRINE, products, concurrency), lambda each: each.wall_s)
+        own_rounds = rounds_of(results.rounds, VITRINE, products, concurrency)
+        own = _median_of(own_rounds, lambda each: each.wall_s)
         ideal = f"{per_minute(products, ideal_s(products, concurrency)):.0f}"
-        rows.append((f"{products}", f"{concurrency}", ideal, *cells, f"{bare / own:.2f}"))
+        rows.append((f"{products}", f"{concurrency}", f"{len(own_rounds)}", ideal, *cells, f"{bare / own:.2f}"))
     note = (
         "Products per minute, and in brackets the efficiency: the ideal time (nothing but the providers' latencies) "
         "over the measured one. The last column is Vitrine's speed relative to the bare client's on this machine. "
         f"{_purchases(results.rounds)}"
     )
-    return _section("Many products", note, ("products", "at once", "ideal", *contenders, "Vitrine / bare"), rows)
+    return _section(
+        "Many products", note, ("products", "at once", "repeats", "ideal", *contenders, "Vitrine / bare"), rows
+    )
 
 
 def _purchases(rounds: Sequence[Round]) -> str:
