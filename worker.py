@@ -38,6 +38,7 @@ from transport import build_http_client
 log = logging.getLogger("worker")
 
 PATIENCE_S = 600.0  # a paid picture is held this long for a Supabase that does not answer
+LOOK_AGAIN_S = 0.2  # after a ring that found nothing: it may come before what it announces can be seen
 HEARTBEATS_PER_LEASE = 3
 CONNECTIONS_PER_RUN = 6  # four scenes, and as many again that write to Supabase, rarely all at once
 
@@ -70,15 +71,15 @@ class Worker:
         heartbeat = asyncio.create_task(self._keep_leases(), name="heartbeat")
         try:
             while not stop.is_set():
+                rung = bell.is_set()
                 bell.clear()
                 self._place_free.clear()
                 claimed = await self._claim()
                 if not claimed:
                     if once and not self._in_hand:
                         return
-                    await _first_of(
-                        bell.wait(), stop.wait(), self._place_free.wait(), timeout_s=self._settings.poll_seconds
-                    )
+                    pause_s = LOOK_AGAIN_S if rung else self._settings.poll_seconds
+                    await _first_of(bell.wait(), stop.wait(), self._place_free.wait(), timeout_s=pause_s)
         finally:
             await self._drain()
             heartbeat.cancel()

@@ -16,10 +16,15 @@ from typing import Any
 import psutil
 import pytest
 
+from ai_clients import Models
+from database import Database
+from domain import ClaimedRun, RunId
+from pipeline import Pipeline
 from scripts.migrate import migrate
 from tests.sandbox.running import SandboxClient
 from tests.shop import API_KEY, Shop, open_shop, small_photo
 from tests.stack import start_stack
+from worker import Worker
 
 ROOT = Path(__file__).parent.parent
 FINISH_TIMEOUT_S = 60
@@ -174,6 +179,33 @@ async def test_the_bell_wakes_a_sleeping_worker(shop: Shop, start_worker: Callab
     await asyncio.sleep(2)  # past its first look, listening
     await shop.upload()
     await wait_until(lambda: all_final(shop), timeout_s=20)
+
+
+async def test_a_ring_that_finds_nothing_is_looked_into_once_more(shop: Shop) -> None:
+    """It can arrive before what it announces can be seen."""
+
+    class Empty(Database):
+        looks = 0
+
+        async def claim_runs(self, *_: Any, **__: Any) -> list[ClaimedRun]:
+            self.looks += 1
+            return []
+
+        async def heartbeat(self, *_: Any, **__: Any) -> set[RunId]:
+            return set()
+
+    empty, bell, stop = Empty.__new__(Empty), asyncio.Event(), asyncio.Event()
+    settings = shop.settings.model_copy(update={"poll_seconds": 600})
+    models = Models(by_capability={}, gates={})
+    pipeline = Pipeline.__new__(Pipeline)
+    worker = Worker(worker_id="w", database=empty, pipeline=pipeline, models=models, settings=settings)
+    bell.set()
+    working = asyncio.create_task(worker.work(bell=bell, stop=stop, once=False))
+    await wait_until(lambda: empty.looks == 2, timeout_s=5)
+    await asyncio.sleep(0.5)
+    stop.set()
+    await working
+    assert empty.looks == 2
 
 
 async def test_two_workers_share_the_work_and_buy_nothing_twice(
