@@ -31,7 +31,7 @@ class Case:
         if isinstance(self.cue.deed, Moment):
             return Allowance(worker_losses=1)
         is_lie = self.cue.kind in PAID and self.cue.deed in FALSE_ANSWERS
-        return Allowance(may_fall_short=is_lie, may_hide_a_charge=is_lie and self.cue.deed is Fault.REDIRECT)
+        return Allowance(may_fall_short=is_lie, may_hide_a_charge=is_lie)
 
 
 def requests_of(clean_run: Iterable[Exchange]) -> list[tuple[str, int]]:

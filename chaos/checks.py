@@ -41,7 +41,9 @@ class Allowance:
 
     worker_losses: int = 0  #: how often a worker was killed, or stopped for longer than its lease
     may_fall_short: bool = False  #: not all four pictures need be there
-    may_hide_a_charge: bool = False  #: an answer said "not accepted" of what was
+    may_hide_a_charge: bool = (
+        False  #: an answer was no picture and said nothing of its cost: such a call counts nothing
+    )
 
 
 def violations_of(ledgers: Ledgers, allowance: Allowance) -> list[Violation]:

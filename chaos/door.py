@@ -74,7 +74,7 @@ class Door:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         """Whether the connection can serve another request."""
         request = await read_request(reader)
-        if request is None:
+        if request is None or writer.is_closing():  # cut off before it was read: it never came
             return False
         method, target, _ = request.first_line.split(" ", 2)
         fields = _json_fields(request)

@@ -17,7 +17,8 @@ class Change:
 
     table_name: str
     product_id: str
-    is_zombie: bool  #: it showed a lease that the run no longer had
+    showed_lease: bool  #: it came through a door and named a lease
+    is_zombie: bool  #: and the run no longer had that lease
     old_status: str | None
     new_status: str | None
 
@@ -31,6 +32,7 @@ def keep_history(superuser_url: str) -> None:
 async def read_history(connection: psycopg.AsyncConnection[dict[str, Any]]) -> list[Change]:
     """All changes, oldest first."""
     cursor = await connection.execute(
-        "select table_name, product_id::text, is_zombie, old_status, new_status from chaos.history order by id"
+        "select table_name, product_id::text, showed_lease, is_zombie, old_status, new_status "
+        "from chaos.history order by id"
     )
     return [Change(**row) for row in await cursor.fetchall()]

@@ -9,6 +9,7 @@ create table chaos.history (
   at timestamptz not null default clock_timestamp(),
   table_name text not null,
   product_id uuid not null,
+  showed_lease boolean not null,
   is_zombie boolean not null,
   old_status text,
   new_status text
@@ -27,10 +28,11 @@ begin
     else (select r.lease_token from public.runs r
       where r.product_id = (after ->> 'id')::uuid and r.run_no = (after ->> 'run_no')::integer)::text
   end;
-  insert into chaos.history (table_name, product_id, is_zombie, old_status, new_status)
+  insert into chaos.history (table_name, product_id, showed_lease, is_zombie, old_status, new_status)
   values (
     tg_table_name,
     coalesce(after ->> 'product_id', after ->> 'id')::uuid,
+    shown is not null,
     shown is not null and shown is distinct from holder,
     coalesce(before ->> 'status', before ->> 'state'),
     coalesce(after ->> 'status', after ->> 'state'));

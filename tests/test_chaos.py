@@ -5,14 +5,18 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
 from chaos.cases import Case, crash_points, requests_of
+from chaos.door import LEASE_FIELD
 from chaos.faults import Fault
+from chaos.history import read_history
 from chaos.lane import Outcome, open_lane, play_all
 from chaos.script import Cue
 
+HEADER = LEASE_FIELD.replace("_", "-")
 LANES = 3
 EVERY_NTH = 6
 
@@ -50,6 +54,26 @@ def problems(outcomes: list[Outcome]) -> list[str]:
 
 def ignore(_: Outcome) -> None:
     pass
+
+
+async def test_a_write_under_a_lease_that_is_lost_goes_down_in_history(folder: Path) -> None:
+    """What the doors add to a request arrives in the trigger; the product's own fence is not asked."""
+    async with open_lane(folder / "lane") as lane:
+        outcome = await lane.play(Case(cue=None))
+        assert problems([outcome]) == []
+        cursor = await lane.connection.execute("select product_id::text, lease_token::text from runs")
+        [run] = await cursor.fetchall()
+        for lease in (run["lease_token"], str(uuid4())):
+            answer = await lane.http.patch(
+                f"{lane.stack.url}/rest/v1/products",
+                params={"id": f"eq.{run['product_id']}"},
+                json={"title": "late"},
+                headers={"apikey": lane.stack.secret_key, HEADER: lease},
+            )
+            assert answer.status_code == 204, answer.text
+        *before, timely, late = await read_history(lane.connection)
+        assert [change.is_zombie for change in (timely, late)] == [False, True]
+        assert any(change.showed_lease for change in before)
 
 
 @pytest.mark.timeout(600)

@@ -66,7 +66,14 @@ def sound() -> Ledgers:
         ],
         stored={url(place): f"sha-{place}" for place in range(1, 5)},
         history=[
-            Change(table_name="runs", product_id=PRODUCT, is_zombie=False, old_status=old, new_status=new)
+            Change(
+                table_name="runs",
+                product_id=PRODUCT,
+                showed_lease=True,
+                is_zombie=False,
+                old_status=old,
+                new_status=new,
+            )
             for old, new in (("pending", "processing"), ("processing", "completed"))
         ],
         overwritten=[],
@@ -127,8 +134,22 @@ def test_nothing_is_bought_three_times(sound: Ledgers) -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        Change(table_name="steps", product_id=PRODUCT, is_zombie=True, old_status="started", new_status="done"),
-        Change(table_name="products", product_id=PRODUCT, is_zombie=False, old_status="completed", new_status="failed"),
+        Change(
+            table_name="steps",
+            product_id=PRODUCT,
+            showed_lease=True,
+            is_zombie=True,
+            old_status="started",
+            new_status="done",
+        ),
+        Change(
+            table_name="products",
+            product_id=PRODUCT,
+            showed_lease=True,
+            is_zombie=False,
+            old_status="completed",
+            new_status="failed",
+        ),
     ],
 )
 def test_a_late_write_is_a_zombies(sound: Ledgers, change: Change) -> None:
