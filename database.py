@@ -39,7 +39,7 @@ from errors import (
 from supabase_rpc import SupabaseRpc
 
 #: The newest migration that this code needs.
-SCHEMA_VERSION = "20261120100700"
+SCHEMA_VERSION = "20261120091000"
 
 
 class Database(SupabaseRpc):
@@ -350,7 +350,7 @@ class Database(SupabaseRpc):
             "manifest": {"urls": list(urls)},
         }
         return Status(
-            await self._rpc("complete_run_v2", **_lease(run), outcome="completed", result=result, message=note)
+            await self._rpc("complete_run_v1", **_lease(run), outcome="completed", result=result, message=note)
         )
 
     async def fail_run(
@@ -367,7 +367,7 @@ class Database(SupabaseRpc):
         `shown_message` is for the product's watchers, where `message` is not for everybody.
         """
         answer = await self._rpc(
-            "complete_run_v2",
+            "complete_run_v1",
             **_lease(run),
             outcome="failed",
             code=code,
@@ -379,7 +379,7 @@ class Database(SupabaseRpc):
 
     async def end_cancelled_run(self, run: ClaimedRun) -> None:
         """End a run that a user wanted stopped; its checkpoints stay."""
-        await self._rpc("complete_run_v2", **_lease(run), outcome="cancelled")
+        await self._rpc("complete_run_v1", **_lease(run), outcome="cancelled")
 
 
 def _lease(run: ClaimedRun) -> dict[str, str]:

@@ -68,7 +68,10 @@ revoke all on public.products from public, anon, authenticated;
 grant select on public.products to anon, authenticated;
 grant select, insert, update, delete on public.products to service_role;
 
+-- A page of a list is found by its place in time, which an older shop's rows may lack.
+update public.products set created_at = coalesce(updated_at, now()) where created_at is null;
 create index if not exists products_newest on public.products (created_at desc, id);
+create index if not exists products_by_status on public.products (status, created_at desc, id);
 create index if not exists products_owner on public.products (owner_id) where owner_id is not null;
 
 create table if not exists public.product_private (
@@ -80,6 +83,7 @@ create table if not exists public.product_private (
   raw_bytes bigint not null,
   raw_width integer not null,
   raw_height integer not null,
+  earlier_raws jsonb not null default '[]',
   base_generation integer not null default 0,
   cost_micros bigint not null default 0,
   event_seq bigint not null default 0,
@@ -91,6 +95,7 @@ create table if not exists public.product_private (
   constraint product_private_raw_sha256_is_hex check (raw_sha256 ~ '^[0-9a-f]{64}$')
 );
 comment on table public.product_private is 'What belongs to a product and is not for clients: where the upload lies, cost, notes, errors.';
+comment on column public.product_private.earlier_raws is 'Uploads that later ones replaced: [{"bucket", "key"}]. They go with the product.';
 comment on column public.product_private.base_generation is
   'Generation of cut-out, restore and colourise. Moves only when a user asks for everything anew.';
 comment on column public.product_private.cost_micros is 'Settled cost of all calls, micro-dollars.';

@@ -20,6 +20,7 @@ create table if not exists public.runs (
   locked_by text,
   lease_token uuid,
   lease_expires_at timestamptz,
+  cancel_requested_at timestamptz,
   error_code text,
   error_message text,
   manifest jsonb,
@@ -40,6 +41,8 @@ comment on table public.runs is 'One execution of a recipe on a product: the row
 comment on column public.runs.attempts is 'How often the run was started; counted at claim, so that a crash counts. Given back on an orderly hand-back.';
 comment on column public.runs.deferrals is 'How often it was put off because a provider or Supabase did not answer.';
 comment on column public.runs.lease_token is 'New at every claim. Each later write must show it; kept at the end so that a repeated last write is recognised.';
+comment on column public.runs.cancel_requested_at is
+  'Somebody wants it stopped: nothing new begins, what is paid for is kept, then it ends as cancelled.';
 comment on column public.runs.processing_time is 'Seconds from the first start to the end.';
 
 create unique index if not exists runs_one_active_per_product on public.runs (product_id)
@@ -90,6 +93,8 @@ create table if not exists public.calls (
   state text not null default 'intended', -- intended -> sent -> done | failed | unknown; unknown -> done | failed when a late fact arrives
   sent_by uuid,
   task_id text,
+  budget_owner text,
+  budget_run uuid,
   reserved_micros bigint not null,
   settled_micros bigint,
   cost_source text, -- reported by the provider, or our estimate
@@ -119,10 +124,13 @@ comment on table public.calls is 'The ledger: one row for each request to a prov
 comment on column public.calls.object_key is
   'Where the answer will lie, settled with the intent: after a crash a look there tells whether the answer was saved.';
 comment on column public.calls.repeatable is 'Failed, and for certain nothing was accepted: the same run may try again.';
+comment on column public.calls.budget_owner is 'Whose budget it was reserved against: it is settled there, whatever became of the product.';
+comment on column public.calls.budget_run is 'The run whose budget it was reserved against; run_id moves on when a later run adopts the call.';
 comment on column public.calls.sent_by is 'The lease under which it was sent.';
 create index if not exists calls_of_step on public.calls (product_id, step_name, input_hash, created_at desc);
 create index if not exists calls_of_run on public.calls (run_id);
 create index if not exists calls_by_day on public.calls (created_at);
+create index if not exists calls_open on public.calls (created_at) where state in ('intended', 'sent');
 
 create table if not exists public.budgets (
   scope text not null, -- day, owner, run: always reserved in this order
@@ -131,11 +139,14 @@ create table if not exists public.budgets (
   limit_micros bigint,
   reserved_micros bigint not null default 0,
   spent_micros bigint not null default 0,
+  warned_at timestamptz,
   primary key (scope, scope_key, period),
   constraint budgets_scope_known check (scope in ('day', 'owner', 'run')),
   constraint budgets_money_not_negative check (reserved_micros >= 0 and spent_micros >= 0)
 );
 comment on table public.budgets is 'What may be spent and what is: reserved before a call, settled after it. Micro-dollars; period is a UTC day.';
+comment on column public.budgets.warned_at is 'When it was reported that four fifths of it are used up: once for each.';
+create index if not exists budgets_of_day on public.budgets (period, scope);
 
 create table if not exists public.idempotency_keys (
   owner text not null,
@@ -147,6 +158,7 @@ create table if not exists public.idempotency_keys (
   constraint idempotency_keys_key_sane check (char_length(key) between 1 and 200)
 );
 comment on table public.idempotency_keys is 'The first answer to a write that carried an Idempotency-Key; a repeat gets the same one. Kept for a day.';
+create index if not exists idempotency_keys_by_age on public.idempotency_keys (created_at);
 
 create table if not exists public.events (
   id bigint generated always as identity primary key,
@@ -171,6 +183,26 @@ create table if not exists public.workers (
 );
 comment on table public.workers is 'Who is at work: one row a worker, renewed with its leases.';
 
+create table if not exists public.objects_to_remove (
+  bucket text not null,
+  object_key text not null,
+  call_id uuid,
+  recorded_at timestamptz not null default now(),
+  primary key (bucket, object_key)
+);
+
+comment on table public.objects_to_remove is
+  'Objects that nothing refers to any more: recorded in the transaction that let go of them, deleted here once they are gone.';
+comment on column public.objects_to_remove.call_id is 'The call whose answer lies there. While it is not settled the object may still land.';
+
+create table if not exists public.maintenance (
+  the_only_row boolean primary key default true,
+  ran_at timestamptz not null default '-infinity',
+  upload_seen text not null default '',
+  constraint maintenance_has_one_row check (the_only_row)
+);
+comment on table public.maintenance is 'When maintenance was last done, and how far the search for uploads without a product has come.';
+
 alter table public.runs enable row level security;
 alter table public.steps enable row level security;
 alter table public.calls enable row level security;
@@ -184,3 +216,9 @@ revoke all on
 grant select, insert, update, delete on
   public.runs, public.steps, public.calls, public.budgets, public.idempotency_keys, public.events, public.workers
   to service_role;
+alter table public.objects_to_remove enable row level security;
+revoke all on public.objects_to_remove from public, anon, authenticated;
+grant select, insert, update, delete on public.objects_to_remove to service_role;
+alter table public.maintenance enable row level security;
+revoke all on public.maintenance from public, anon, authenticated;
+grant select, insert, update, delete on public.maintenance to service_role;

@@ -1,35 +1,77 @@
 -- Purpose: what a worker does with a run: claim, keep alive, hand back, end. Every write but those about money shows the lease.
 -- Locks: new functions only.
 
+-- The scenes that a product shows after a run: those of `made` (all scenes of the pack, in order), or, when the run was
+-- to make only a `choice` of them, these in place of the ones shown before. A scene that failed replaces nothing.
+create or replace function public.merged_variants_v1(shown jsonb, made jsonb, choice jsonb) returns jsonb
+language sql immutable security invoker set search_path = '' as $$
+  select coalesce(jsonb_agg(
+    case
+      when choice is null or old.variant is null then scene.variant
+      when choice -> 'keys' ? (scene.variant ->> 'key') and scene.variant ->> 'status' = 'completed' then scene.variant
+      else old.variant
+    end order by scene.place), '[]')
+  from jsonb_array_elements(made) with ordinality as scene (variant, place)
+  left join lateral (
+    select each_one.variant from jsonb_array_elements(shown) as each_one (variant)
+    where each_one.variant ->> 'key' = scene.variant ->> 'key' limit 1
+  ) old on true;
+$$;
+
 -- End a run and tell its product, in one transaction. Only for the functions below, which have checked the lease.
+-- A run that somebody wants stopped ends as cancelled, whatever it came to: its checkpoints stay, the result columns keep
+-- their values. `shown_message` is what the product tells its watchers, when that is not `message`.
 create or replace function public.close_run_v1(
-  run uuid, outcome text, result jsonb, code text, message text, detail jsonb)
-returns void
+  run uuid, outcome text, result jsonb, code text, message text, detail jsonb, shown_message text default null)
+returns text
 language plpgsql security invoker set search_path = '' as $$
 declare
   ended public.runs;
+  scenes jsonb;
+  pictures jsonb;
+  missing text;
 begin
   -- What was recorded but never sent will not be sent now: its money is free again. Whoever settles one now is not waited for.
   perform public.finish_call_v1(unsent.id, '{"state": "failed", "repeatable": true, "error_code": "not_sent"}')
   from (select c.id from public.calls c where c.run_id = run and c.state = 'intended' for update skip locked) unsent;
+  if exists (select from public.runs r where r.id = run and r.cancel_requested_at is not null) then
+    outcome := 'cancelled';
+  end if;
+  if outcome = 'cancelled' then
+    code := null;
+    message := null;
+    shown_message := null;
+  end if;
   update public.runs r set
-    status = outcome, error_code = code, error_message = left(message, 500), manifest = result -> 'manifest',
+    status = outcome, error_code = code, error_message = left(message, 500),
+    manifest = case when outcome = 'completed' then result -> 'manifest' end,
     completed_at = now(), processing_time = extract(epoch from now() - r.started_at)
   where r.id = run
   returning * into ended;
+  shown_message := coalesce(shown_message, message);
   if outcome = 'completed' then
+    pictures := result -> 'urls';
+    select public.merged_variants_v1(p.variants, result -> 'variants', ended.params -> 'only') into scenes
+    from public.products p where p.id = ended.product_id;
+    if ended.params ? 'only' then
+      select coalesce(jsonb_agg(v -> 'url') filter (where v ->> 'status' = 'completed'), '[]'),
+        string_agg(v ->> 'label', ', ') filter (where v ->> 'status' <> 'completed')
+      into pictures, missing from jsonb_array_elements(scenes) v;
+      shown_message := 'Could not be made: ' || missing || '. Process it again to make only these.';
+    end if;
     update public.products p set
-      status = outcome, error_message = left(message, 500), variants = result -> 'variants',
-      generated_image_urls = result -> 'urls', image_url = coalesce(result -> 'urls' ->> 0, p.image_url), updated_at = now()
+      status = outcome, error_message = left(shown_message, 500), variants = scenes, generated_image_urls = pictures,
+      image_url = coalesce(pictures ->> 0, p.image_url), updated_at = now()
     where p.id = ended.product_id;
   else
     -- The result columns keep their values: what was shown before stays.
-    update public.products p set status = outcome, error_message = left(message, 500), updated_at = now()
+    update public.products p set status = outcome, error_message = left(shown_message, 500), updated_at = now()
     where p.id = ended.product_id;
   end if;
   update public.product_private v set error_detail = detail where v.product_id = ended.product_id;
   perform public.append_event_v1(ended.product_id, run, 'run.' || outcome, jsonb_strip_nulls(jsonb_build_object(
-    'run_no', ended.run_no, 'error_code', code, 'error_message', left(message, 500), 'urls', result -> 'urls')));
+    'run_no', ended.run_no, 'error_code', code, 'error_message', left(shown_message, 500), 'urls', pictures)));
+  return outcome;
 end $$;
 
 -- Take up to `places` runs: first those whose lease ran out, then due ones by priority and age. The attempt is counted
@@ -142,13 +184,18 @@ begin
   return freed;
 end $$;
 
--- Give a run back, with its checkpoints. An orderly hand-back or deferral does not use up the attempt.
+-- Give a run back, with its checkpoints. An orderly hand-back or deferral does not use up the attempt. A run that somebody
+-- wants stopped is not put back into the queue: it ends.
 create or replace function public.hand_back_v1(run uuid, lease uuid, delay_s double precision default 0, reason text default null)
 returns void
 language plpgsql security invoker set search_path = '' as $$
 declare
   held public.runs := public.held_run_v1(run, lease);
 begin
+  if held.cancel_requested_at is not null then
+    perform public.close_run_v1(run, 'cancelled', null, null, null, null, null);
+    return;
+  end if;
   update public.runs r set
     status = 'pending', attempts = r.attempts - 1, deferrals = r.deferrals + case when delay_s > 0 then 1 else 0 end,
     run_at = now() + make_interval(secs => delay_s), error_message = left(reason, 500),
@@ -161,19 +208,22 @@ begin
   end if;
 end $$;
 
--- End a run. Repeating the call after a lost answer changes nothing; a worker whose run was ended otherwise gets VT001.
+-- End a run. Repeating the call after a lost answer changes nothing. Returns how the run really ended: `cancelled` when
+-- somebody wanted it stopped meanwhile.
 -- `result` for a completed run: {"urls": [...], "variants": [...], "manifest": {...}}.
 create or replace function public.complete_run_v1(
   run uuid, lease uuid, outcome text, result jsonb default null, code text default null, message text default null,
-  detail jsonb default null)
-returns void
+  detail jsonb default null, shown_message text default null)
+returns text
 language plpgsql security invoker set search_path = '' as $$
+declare
+  ended text;
 begin
-  if exists (
-    select from public.runs r where r.id = run and r.lease_token = lease and r.completed_at is not null and r.status = outcome
-  ) then
-    return;
+  select r.status into ended from public.runs r
+  where r.id = run and r.lease_token = lease and r.completed_at is not null and r.status in (outcome, 'cancelled');
+  if found then
+    return ended;
   end if;
   perform public.held_run_v1(run, lease);
-  perform public.close_run_v1(run, outcome, result, code, message, detail);
+  return public.close_run_v1(run, outcome, result, code, message, detail, shown_message);
 end $$;

@@ -2,21 +2,39 @@
 -- sent and settled after it, and the step is finished.
 -- Locks: new functions only.
 
--- Reserve money before a call. `limits` = {"day": micro-dollars}; no entry, no cap. Raises VT002 when the cap is reached.
-create or replace function public.reserve_v1(amount bigint, limits jsonb) returns void
+-- Reserve money before a call, always in this order: day, owner, run. `limits` = {"day", "owner", "run"} in micro-dollars;
+-- no entry, no cap. Raises VT002, with the figures in `detail`, when a cap would be passed.
+create or replace function public.reserve_v1(held public.runs, owner text, amount bigint, limits jsonb) returns void
 language plpgsql security invoker set search_path = '' as $$
 declare
-  day public.budgets;
+  today date := (now() at time zone 'utc')::date;
+  wanted record;
+  budget public.budgets;
+  before bigint;
 begin
-  insert into public.budgets as b (scope, period, limit_micros, reserved_micros)
-  values ('day', (now() at time zone 'utc')::date, (limits ->> 'day')::bigint, amount)
-  on conflict (scope, scope_key, period) do update
-    set reserved_micros = b.reserved_micros + excluded.reserved_micros, limit_micros = excluded.limit_micros
-  returning * into day;
-  if day.reserved_micros + day.spent_micros > day.limit_micros then
-    raise exception 'The budget of the day is used up: % of % micro-dollars are spent or reserved; it is renewed at 0:00 UTC.',
-      day.reserved_micros + day.spent_micros - amount, day.limit_micros using errcode = 'VT002';
-  end if;
+  for wanted in
+    select * from (values
+      ('day', '', today, 'The budget of the day'),
+      ('owner', owner, today, 'The budget of this owner for the day'),
+      ('run', held.id::text, (held.created_at at time zone 'utc')::date, 'The budget of this run')
+    ) as scopes (scope, scope_key, period, label) order by scope
+  loop
+    insert into public.budgets as b (scope, scope_key, period, limit_micros, reserved_micros)
+    values (wanted.scope, wanted.scope_key, wanted.period, (limits ->> wanted.scope)::bigint, amount)
+    on conflict (scope, scope_key, period) do update
+      set reserved_micros = b.reserved_micros + excluded.reserved_micros, limit_micros = excluded.limit_micros
+    returning * into budget;
+    before := budget.reserved_micros + budget.spent_micros - amount;
+    if before + amount > budget.limit_micros then
+      raise exception '% is used up: $% of $% is spent or reserved, and the next picture costs $%. %', wanted.label,
+        trim_scale(round(before / 1e6, 4)), trim_scale(round(budget.limit_micros / 1e6, 4)),
+        trim_scale(round(amount / 1e6, 4)),
+        case wanted.scope when 'run' then 'Another run has one of its own.' else 'It is renewed at 0:00 UTC.' end
+        using errcode = 'VT002', detail = jsonb_build_object(
+          'scope', wanted.scope, 'limit_micros', budget.limit_micros, 'spent_micros', before, 'price_micros', amount,
+          'resets_at', case when wanted.scope <> 'run' then (today + 1)::timestamp at time zone 'utc' end)::text;
+    end if;
+  end loop;
 end $$;
 
 -- Begin steps that start together. For each, in order, a verdict:
@@ -28,12 +46,14 @@ end $$;
 -- Each of `steps`: {"name", "input_hash", "capability", "provider", "model", "price_micros", "call_id", "bucket", "object_key"}.
 -- `unknown_allowed`: how many calls of one step may end unknown in one run before it is refused (retry_once: 1, hold: 0).
 -- `plan`: the steps a watcher will see, {name: {"state", "label"}}; written once, with the first step.
+-- No step of a run that somebody wants stopped is begun (VT007).
 create or replace function public.begin_steps_v1(
   run uuid, lease uuid, steps jsonb, unknown_allowed integer default 1, limits jsonb default '{}', plan jsonb default null)
 returns jsonb
 language plpgsql security invoker set search_path = '' as $$
 declare
   held public.runs := public.held_run_v1(run, lease);
+  owner text;
   wanted record;
   finished public.steps;
   latest public.calls;
@@ -41,6 +61,10 @@ declare
   verdict jsonb;
   verdicts jsonb := '[]';
 begin
+  if held.cancel_requested_at is not null then
+    raise exception 'This run is being cancelled.' using errcode = 'VT007';
+  end if;
+  select coalesce(p.owner_id::text, 'shop') into owner from public.products p where p.id = held.product_id;
   if plan is not null then
     update public.products p set
       progress = jsonb_build_object('done', 0, 'total', (select count(*) from jsonb_object_keys(plan)), 'steps', plan)
@@ -83,12 +107,13 @@ begin
         verdict := jsonb_build_object('verdict', 'refuse', 'error_code', 'charge_unknown', 'error_message',
           'The provider gave no answer and may have charged all the same; process it again to consent to another charge.');
       else
-        perform public.reserve_v1(wanted.price_micros, limits);
+        perform public.reserve_v1(held, owner, wanted.price_micros, limits);
         insert into public.calls
-          (id, product_id, run_id, step_name, input_hash, capability, provider, model, reserved_micros, bucket, object_key)
+          (id, product_id, run_id, step_name, input_hash, capability, provider, model, reserved_micros, bucket, object_key,
+           budget_owner, budget_run)
         values
           (wanted.call_id, held.product_id, run, wanted.name, wanted.input_hash, wanted.capability, wanted.provider,
-           wanted.model, wanted.price_micros, wanted.bucket, wanted.object_key)
+           wanted.model, wanted.price_micros, wanted.bucket, wanted.object_key, owner, run)
         returning * into latest;
         verdict := '{"verdict": "buy"}';
       end if;
@@ -112,14 +137,20 @@ end $$;
 
 -- The last gate before a request leaves: only the holder of the lease passes. It may knock again when the answer got lost,
 -- as long as it has not sent the request; nobody else ever passes for the same call.
+-- The first request of a call of a run that somebody wants stopped does not pass (VT007).
 create or replace function public.send_call_v1(run uuid, lease uuid, call uuid) returns void
 language plpgsql security invoker set search_path = '' as $$
+declare
+  held public.runs := public.held_run_v1(run, lease);
 begin
-  perform public.held_run_v1(run, lease);
   update public.calls c set state = 'sent', sent_at = coalesce(c.sent_at, now()), sent_by = lease
   where c.id = call and c.run_id = run
-    and (c.state = 'intended' or (c.state = 'sent' and c.sent_by = lease and c.task_id is null));
+    and ((c.state = 'intended' and held.cancel_requested_at is null)
+      or (c.state = 'sent' and c.sent_by = lease and c.task_id is null));
   if not found then
+    if held.cancel_requested_at is not null then
+      raise exception 'This run is being cancelled.' using errcode = 'VT007';
+    end if;
     raise exception 'This call was sent already.' using errcode = 'VT001';
   end if;
 end $$;
@@ -135,11 +166,13 @@ $$;
 -- "request_id", "latency_s", "error_code", "error_message", "repeatable",
 -- "media_type", "sha256", "width", "height"}.
 -- Without a reported cost a done or unknown call counts as its estimate, a failed one as nothing.
+-- It is settled in every budget that it was reserved against, in the order of reserving.
 create or replace function public.finish_call_v1(call uuid, outcome jsonb) returns void
 language plpgsql security invoker set search_path = '' as $$
 declare
   earlier public.calls;
   cost bigint;
+  budget record;
 begin
   select * into earlier from public.calls c where c.id = call for update;
   if not found then
@@ -159,10 +192,19 @@ begin
     media_type = outcome ->> 'media_type', content_sha256 = outcome ->> 'sha256',
     width = (outcome ->> 'width')::integer, height = (outcome ->> 'height')::integer, finished_at = now()
   where c.id = call;
-  update public.budgets b set
-    reserved_micros = b.reserved_micros - case when earlier.state = 'unknown' then 0 else earlier.reserved_micros end,
-    spent_micros = b.spent_micros + cost - coalesce(earlier.settled_micros, 0)
-  where b.scope = 'day' and b.scope_key = '' and b.period = (earlier.created_at at time zone 'utc')::date;
+  for budget in
+    select * from (values
+      ('day', '', (earlier.created_at at time zone 'utc')::date),
+      ('owner', earlier.budget_owner, (earlier.created_at at time zone 'utc')::date),
+      ('run', earlier.budget_run::text, null) -- a run has one budget, however many days it takes
+    ) as scopes (scope, scope_key, period) order by scope
+  loop
+    update public.budgets b set
+      reserved_micros = b.reserved_micros - case when earlier.state = 'unknown' then 0 else earlier.reserved_micros end,
+      spent_micros = b.spent_micros + cost - coalesce(earlier.settled_micros, 0)
+    where b.scope = budget.scope and b.scope_key = budget.scope_key
+      and (b.period = budget.period or budget.period is null);
+  end loop;
   update public.product_private v set cost_micros = v.cost_micros + cost - coalesce(earlier.settled_micros, 0)
   where v.product_id = earlier.product_id;
 end $$;

@@ -66,7 +66,7 @@ class TestCancel:
         cancel(database, run)
         sending = error_of(lambda: database.call("send_call_v1", **run.held, call=UUID(verdict["call_id"])))
         assert sending.sqlstate == CANCELLED
-        assert database.call("complete_run_v2", **run.held, outcome="cancelled") == "cancelled"
+        assert database.call("complete_run_v1", **run.held, outcome="cancelled") == "cancelled"
         assert database.budget() == (0, 0)
 
     def test_a_call_in_flight_is_kept_as_a_step(self, database: Database) -> None:
@@ -75,7 +75,7 @@ class TestCancel:
         cancel(database, run)
         database.finish_call(call)
         database.finish_step(run, "cutout")
-        assert database.call("complete_run_v2", **run.held, outcome="cancelled") == "cancelled"
+        assert database.call("complete_run_v1", **run.held, outcome="cancelled") == "cancelled"
         assert database.rows("select name, state from public.steps") == [("cutout", "done")]
         again = database.start_run(run.product_id)
         (claimed,) = database.claim()
@@ -98,8 +98,8 @@ class TestCancel:
         cancel(database, run)
         result = {"urls": ["https://shop.test/new.png"], "variants": [], "manifest": {}}
         arguments: dict[str, Any] = {"outcome": outcome, "result": result, "code": "refused", "message": "No."}
-        assert database.call("complete_run_v2", **run.held, **arguments) == "cancelled"
-        assert database.call("complete_run_v2", **run.held, **arguments) == "cancelled"  # repeated after a lost answer
+        assert database.call("complete_run_v1", **run.held, **arguments) == "cancelled"
+        assert database.call("complete_run_v1", **run.held, **arguments) == "cancelled"  # repeated after a lost answer
         after = database.product(run.product_id)
         for column in ("generated_image_urls", "image_url", "variants", "error_message"):
             assert after[column] == shown[column]
@@ -116,7 +116,7 @@ class TestCancel:
         database.expire_lease(run)
         (taken,) = database.claim_expired("next")
         assert error_of(lambda: database.begin(taken, "cutout")).sqlstate == CANCELLED
-        assert database.call("complete_run_v2", **taken.held, outcome="cancelled") == "cancelled"
+        assert database.call("complete_run_v1", **taken.held, outcome="cancelled") == "cancelled"
 
     def test_the_generation_is_kept(self, database: Database) -> None:
         """What was bought for the cancelled run is not bought again."""
@@ -130,7 +130,7 @@ class TestCancel:
         run = database.claimed_product()
         assert [cancel(database, run), cancel(database, run)] == ["cancelling", "cancelling"]
         assert [kind for _, kind in database.events(run.product_id)].count("run.cancelling") == 1
-        database.call("complete_run_v2", **run.held, outcome="cancelled")
+        database.call("complete_run_v1", **run.held, outcome="cancelled")
         assert cancel(database, run) == "cancelled"
 
     def test_what_is_over_cannot_be_cancelled(self, database: Database) -> None:

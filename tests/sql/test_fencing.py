@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from tests.sql.conftest import Connect
-from tests.sql.database import Database, Run, picture, result_of, wanted_step
+from tests.sql.database import Database, Run, picture, wanted_step
 from tests.sql.outcomes import LEASE_LOST, error_of
 from tests.sql.races import overtake
 from tests.sql.test_leases import everything
@@ -26,9 +26,6 @@ FENCED: dict[str, Action] = {
     "send_call_v1": lambda database, run: database.call("send_call_v1", **run.held, call=intended_call(database)),
     "finish_step_v1": lambda database, run: database.finish_step(run, "cutout"),
     "complete_run_v1": lambda database, run: database.complete(run),
-    "complete_run_v2": lambda database, run: database.call(
-        "complete_run_v2", **run.held, outcome="completed", result=result_of(run)
-    ),
 }
 
 

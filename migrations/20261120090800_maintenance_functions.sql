@@ -1,25 +1,6 @@
 -- Purpose: what has to be looked after: settlements that nobody will make, uploads without a product, runs that nobody
 -- gets to, budgets that run low, objects that are to go.
--- Locks: exclusive on budgets for an instant; writes to calls, budgets and idempotency_keys wait while their indexes are built.
-set local lock_timeout = '5s';
-
-alter table public.budgets add column if not exists warned_at timestamptz;
-comment on column public.budgets.warned_at is 'When it was reported that four fifths of it are used up: once for each.';
-
-create index if not exists calls_open on public.calls (created_at) where state in ('intended', 'sent');
-create index if not exists budgets_of_day on public.budgets (period, scope);
-create index if not exists idempotency_keys_by_age on public.idempotency_keys (created_at);
-
-create table if not exists public.maintenance (
-  the_only_row boolean primary key default true,
-  ran_at timestamptz not null default '-infinity',
-  upload_seen text not null default '',
-  constraint maintenance_has_one_row check (the_only_row)
-);
-comment on table public.maintenance is 'When maintenance was last done, and how far the search for uploads without a product has come.';
-alter table public.maintenance enable row level security;
-revoke all on public.maintenance from public, anon, authenticated;
-grant select, insert, update, delete on public.maintenance to service_role;
+-- Locks: new functions only.
 
 -- Look for uploads that no product refers to: more than an hour old, of a request that failed half-way. A thousand names
 -- a turn, in the order of an index of Storage's own; names that are not made by us are left alone. Reading storage.objects
@@ -103,7 +84,7 @@ begin
     order by o.id limit 1000 for update skip locked
   ) c;
 
-  select count(public.close_run_v2(late.id, 'failed', null, 'deadline',
+  select count(public.close_run_v1(late.id, 'failed', null, 'deadline',
     format('No worker could finish it within %s hours. Process it again to go on from what is done.',
       settings ->> 'pending_hours'), null, null))
   into overdue
@@ -137,20 +118,4 @@ begin
   ) o;
   return jsonb_build_object('objects', objects, 'warnings', warnings, 'expired_keys', expired, 'calls_not_sent', unsent,
     'calls_unknown', unknown, 'runs_overdue', overdue, 'uploads_lost', lost);
-end $$;
-
-create or replace function public.schema_version_v1() returns text
-language sql stable security invoker set search_path = '' as $$ select '20261120100600' $$;
-
-do $$
-declare
-  routine regprocedure;
-begin
-  for routine in
-    select p.oid::regprocedure from pg_proc p
-    where p.pronamespace = 'public'::regnamespace and p.proname in ('find_lost_uploads_v1', 'maintenance_v1')
-  loop
-    execute format('revoke all on function %s from public, anon, authenticated', routine);
-    execute format('grant execute on function %s to service_role', routine);
-  end loop;
 end $$;

@@ -1,5 +1,41 @@
--- Purpose: what was and will be spent: days and providers for the shop, and which steps of a planned run are finished.
--- Locks: functions only.
+-- Purpose: what the shop looks at: all products, newest first; the runs of one and their calls; what was spent; which steps
+-- of a planned run are finished.
+-- Locks: new functions only.
+
+-- A page of products, newest first: those after (`after_time`, `after_id`), the last of the page before.
+-- Planned anew for each page, with nothing in it that this page does not need: so it is read from an index.
+create or replace function public.list_products_v1(
+  places integer, wanted_status text default null, after_time timestamptz default null, after_id uuid default null)
+returns setof jsonb
+language plpgsql stable security invoker set search_path = '' as $$
+begin
+  return query execute concat(
+    'select to_jsonb(p) || jsonb_build_object(''cost_micros'', coalesce(v.cost_micros, 0))
+    from (select * from public.products each_one where true',
+    case when wanted_status is not null then ' and each_one.status = $2' end,
+    case when after_time is not null then
+      ' and each_one.created_at <= $3 and (each_one.created_at < $3 or each_one.id > $4)' end,
+    ' order by each_one.created_at desc, each_one.id limit $1) p
+    left join public.product_private v on v.product_id = p.id
+    order by p.created_at desc, p.id')
+  using places, wanted_status, after_time, after_id;
+end $$;
+
+-- The runs of a product, newest first, each with its lines of the ledger. Raises VT004 when there is no such product.
+create or replace function public.runs_of_product_v1(product uuid, places integer) returns jsonb
+language plpgsql stable security invoker set search_path = '' as $$
+begin
+  if not exists (select from public.products p where p.id = product) then
+    raise exception 'There is no product %.', product using errcode = 'VT004';
+  end if;
+  return (
+    select coalesce(jsonb_agg(to_jsonb(r) || jsonb_build_object('calls', (
+      select coalesce(jsonb_agg(to_jsonb(c) order by c.created_at, c.id), '[]')
+      from public.calls c where c.run_id = r.id)) order by r.run_no desc), '[]')
+    from (
+      select * from public.runs each_one where each_one.product_id = product order by each_one.run_no desc limit places
+    ) r);
+end $$;
 
 -- The last `days` UTC days, newest first: what the ledger says by provider, and the budgets of the day and of its owners.
 create or replace function public.spend_v1(days integer) returns jsonb
@@ -47,19 +83,3 @@ language sql stable security invoker set search_path = '' as $$
     where input_hashes ? made.input_hash
   ) found;
 $$;
-
-create or replace function public.schema_version_v1() returns text
-language sql stable security invoker set search_path = '' as $$ select '20261120100500' $$;
-
-do $$
-declare
-  routine regprocedure;
-begin
-  for routine in
-    select p.oid::regprocedure from pg_proc p
-    where p.pronamespace = 'public'::regnamespace and p.proname in ('spend_v1', 'finished_steps_v1')
-  loop
-    execute format('revoke all on function %s from public, anon, authenticated', routine);
-    execute format('grant execute on function %s to service_role', routine);
-  end loop;
-end $$;

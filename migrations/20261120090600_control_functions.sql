@@ -27,7 +27,7 @@ begin
     end if; -- else a run was started just now
   end loop;
   if active.status = 'pending' then
-    perform public.close_run_v2(active.id, 'cancelled', null, null, null, null, null);
+    perform public.close_run_v1(active.id, 'cancelled', null, null, null, null, null);
     return jsonb_build_object('run_id', active.id, 'status', 'cancelled');
   end if;
   if active.cancel_requested_at is null then
@@ -79,21 +79,3 @@ language sql security invoker set search_path = '' as $$
   where o.bucket = gone.bucket and o.object_key = gone.key
     and not exists (select from public.calls c where c.id = o.call_id and c.state in ('intended', 'sent'));
 $$;
-
-create or replace function public.schema_version_v1() returns text
-language sql stable security invoker set search_path = '' as $$ select '20261120100200' $$;
-
-do $$
-declare
-  routine regprocedure;
-begin
-  for routine in
-    select p.oid::regprocedure from pg_proc p
-    where p.pronamespace = 'public'::regnamespace and p.proname in (
-      'reserve_v2', 'merged_variants_v1', 'close_run_v2', 'complete_run_v2', 'cancel_run_v1', 'delete_product_v1',
-      'objects_removed_v1')
-  loop
-    execute format('revoke all on function %s from public, anon, authenticated', routine);
-    execute format('grant execute on function %s to service_role', routine);
-  end loop;
-end $$;
