@@ -113,7 +113,8 @@ class RealtimeService:
                     async for batch in stream.batches():
                         await self._deliver(batch)
             except (psycopg.OperationalError, StreamLostError):
-                logger.warning("realtime.stream_lost")
+                # Opening one may take several tries while the schema is being made: only a loss is news.
+                logger.log(logging.WARNING if self._streaming.is_set() else logging.DEBUG, "realtime.stream_lost")
             except Exception:
                 logger.exception("realtime.stream_failed")
             if self._streaming.is_set():
