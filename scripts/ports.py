@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import random
 import socket
 from collections.abc import Iterable
@@ -11,20 +12,19 @@ LOOPBACK = "127.0.0.1"
 #: Below the range from which systems take the ports of outgoing connections.
 RANDOM_PORTS = range(20_000, 30_000)
 
-#: Between our choice and the moment when the service listens, a port looks free. So that several Vitrines that start at
-#: once do not choose the same one, each holds the UDP port of the same number until its process ends.
-_tokens: list[socket.socket] = []
-
 
 def take(candidates: Iterable[int]) -> int:
     """The first TCP port that nobody listens on and no other Vitrine has taken.
+
+    Between our choice and the moment when the service listens, a port looks free. So that several Vitrines that start
+    at once do not choose the same one, each holds the UDP port of the same number until its process ends.
 
     Raises:
         OSError: There is none.
     """
     for port in candidates:
         if _is_free(port) and (token := _bound(port, socket.SOCK_DGRAM)):
-            _tokens.append(token)
+            atexit.register(token.close)
             return port
     raise OSError("All ports that were tried are taken.")
 
