@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator, model_validator
 
 from domain import Capability, SceneMode
 from errors import ConfigError
@@ -28,6 +28,13 @@ class Scene(BaseModel):
     label: str = Field(min_length=1, max_length=60)
     mode: SceneMode
     prompt: Prompt
+
+    @field_validator("mode")
+    @classmethod
+    def _refuse_what_no_engine_does(cls, mode: SceneMode) -> SceneMode:
+        if mode is SceneMode.LOCKED:  # a promise about pixels must not be made before something keeps it
+            raise ValueError("locked scenes cannot be made yet: nothing lays the product's own pixels on a background")
+        return mode
 
 
 class ScenePack(BaseModel):

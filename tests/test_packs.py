@@ -56,7 +56,7 @@ def test_an_unknown_name_is_refused_with_the_known_ones(name: str) -> None:
 
 
 HEAD = "name: broken\nversion: 1\ndescription: d\ninstructions: {}\nscenes: "
-SCENE = "{key: a, label: A, mode: locked, prompt: p}"
+SCENE = "{key: a, label: A, mode: reimagined, prompt: p}"
 
 
 @pytest.mark.parametrize(
@@ -67,7 +67,8 @@ SCENE = "{key: a, label: A, mode: locked, prompt: p}"
         (HEAD + f"[{SCENE}]").replace("name: broken", "name: other"),
         (HEAD + f"[{SCENE}]").replace("version: 1", "version: 0"),
         HEAD + "[]",
-        HEAD + f"[{SCENE}]".replace("locked", "flat"),
+        HEAD + f"[{SCENE}]".replace("reimagined", "flat"),
+        HEAD + f"[{SCENE}]".replace("reimagined", "locked"),
         HEAD + f"[{SCENE}, {SCENE}]",
         HEAD + f"[{SCENE}]\nextra: 1",
     ],
