@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from chaos.faults import Fault
-from chaos.ledgers import CUTOUT, PACK, STEP_OF_PROMPT, Ledgers, paid_kind
+from chaos.ledgers import CUTOUT, PACK, STEP_OF_PROMPT, Ledgers, buys
 from chaos.script import Exchange
 
 #: What never changes again. A failed step may: the same run tries it anew when it was put off.
@@ -58,21 +58,23 @@ def violations_of(ledgers: Ledgers, allowance: Allowance) -> list[Violation]:
 
 
 def _billed_once(ledgers: Ledgers, allowance: Allowance) -> Iterator[Violation]:
-    """What is safe is never bought again; what was lost on the way may be, once (ON_UNKNOWN_CHARGE=retry_once)."""
+    """What is safe is never bought again; what was lost on the way may be, once (ON_UNKNOWN_CHARGE=retry_once).
+
+    A picture whose worker was stopped may become safe after all, long after another one was bought in its place.
+    """
     for step in (CUTOUT, *STEP_OF_PROMPT.values()):
         bought = len(ledgers.bought(step))
-        safe = min(ledgers.secured(step), bought)
+        bought_though_safe = ledgers.bought_though_safe(step)
         excused = allowance.worker_losses + sum(_spoils_a_purchase(each, step) for each in ledgers.exchanges)
-        permitted = max(1, min(2, min(safe, 1) + min(bought - safe, excused)))
-        for _ in range(bought - permitted):
-            text = f"{step} was billed {bought} times, {safe} safe; {excused} losses excused"
+        for _ in range(max(bought_though_safe, bought - 1 - min(excused, 1))):
+            text = (
+                f"{step} was billed {bought} times, {bought_though_safe} of them though safe; {excused} losses excused"
+            )
             yield Violation(harm=Harm.DOUBLE_BILLED, text=text)
 
 
 def _spoils_a_purchase(exchange: Exchange, step: str) -> bool:
-    if not isinstance(exchange.deed, Fault) or exchange.kind != paid_kind(step):
-        return False
-    return step == CUTOUT or STEP_OF_PROMPT.get(str(exchange.fields.get("prompt"))) == step
+    return isinstance(exchange.deed, Fault) and buys(exchange, step)
 
 
 def _no_zombie_writes(ledgers: Ledgers) -> Iterator[Violation]:

@@ -64,12 +64,20 @@ class Ledgers:
     def bought(self, step: str) -> list[Purchase]:
         return [purchase for purchase in self.purchases if purchase.step == step]
 
-    def secured(self, step: str) -> int:
-        """How many of a step's purchases were safe: the picture lies in Storage, or its task id in the database."""
-        if step == CUTOUT:
-            return len({each.path for each in self.exchanges if each.kind == UPLOAD_CUTOUT and each.done})
-        kept = {each.fields.get("task") for each in self.exchanges if each.kind == ACCEPT_TASK and each.done}
-        return sum(purchase.task_id in kept for purchase in self.bought(step))
+    def bought_though_safe(self, step: str) -> int:
+        """How often a step's picture was bought when one was safe: in Storage, or its task id in the database."""
+        tasks = {purchase.task_id for purchase in self.bought(step)}
+        is_safe, times = False, 0
+        for exchange in self.exchanges:  # in the order in which they came
+            if not exchange.done:
+                continue
+            if buys(exchange, step):
+                times += is_safe
+            elif step == CUTOUT:
+                is_safe |= exchange.kind == UPLOAD_CUTOUT
+            else:
+                is_safe |= exchange.kind == ACCEPT_TASK and exchange.fields.get("task") in tasks
+        return times
 
     @property
     def served(self) -> set[str]:
@@ -142,6 +150,8 @@ def _owners(exchange: Exchange) -> set[str]:
     return set(_PRODUCT_ID.findall(exchange.path)) if exchange.path.startswith("/storage/") else set()
 
 
-def paid_kind(step: str) -> str:
-    """The request that buys a step's picture."""
-    return BUY_CUTOUT if step == CUTOUT else BUY_SCENE
+def buys(exchange: Exchange, step: str) -> bool:
+    """Whether it is the request for a step's picture."""
+    if exchange.kind == BUY_SCENE:
+        return STEP_OF_PROMPT.get(str(exchange.fields.get("prompt"))) == step
+    return exchange.kind == BUY_CUTOUT and step == CUTOUT

@@ -79,6 +79,7 @@ class LongRunReport:
     faults: int
     disasters: Counter[str]
     statuses: Counter[str]
+    failures: Counter[str]  #: error codes of the runs that failed
     violations: list[tuple[str, Violation]]  #: with the product's id
     slowest_s: float  #: from the 202 to the end
     extra_purchases: int  #: excused by a loss
@@ -236,6 +237,7 @@ class LongRun:
         log = "".join(path.read_text(errors="replace") for path in lane.folder.glob("long-run-*.log"))
         violations: list[tuple[str, Violation]] = []
         statuses: Counter[str] = Counter()
+        failures: Counter[str] = Counter()
         extra = 0
         connection = await psycopg.AsyncConnection.connect(
             lane.stack.superuser_url, autocommit=True, row_factory=dict_row
@@ -258,11 +260,14 @@ class LongRun:
                 violations += [(accepted.product_id, violation) for violation in found]
                 status = ledgers.product["status"]
                 statuses["partial" if status == "completed" and not ledgers.is_whole else status] += 1
+                if status == "failed":
+                    failures[ledgers.run["error_code"]] += 1
                 extra += max(0, len(ledgers.purchases) - len({purchase.step for purchase in ledgers.purchases}))
         return LongRunReport(
             faults=self._disasters.total() + sum(exchange.deed is not None for exchange in self._weather.log),
             disasters=self._disasters,
             statuses=statuses,
+            failures=failures,
             violations=violations,
             slowest_s=max((min(each.over_at, time.monotonic()) - each.at for each in self._accepted), default=0.0),
             extra_purchases=extra,

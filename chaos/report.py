@@ -51,6 +51,7 @@ def lines_of_long_run(part: str, report: LongRunReport) -> list[str]:
             recovery_s=report.slowest_s,
         ),
         f"  {report.statuses.total()} products accepted: {_counted(report.statuses.items())}",
+        *([f"  failed of: {_counted(report.failures.items())}"] if report.failures else []),
         f"  disasters: {_counted(report.disasters.items())}",
         f"  {report.extra_purchases} purchases repeated because an answer was lost; "
         f"{report.peak_memory_mb:.0f} MB at most in a worker",

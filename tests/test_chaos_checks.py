@@ -11,7 +11,7 @@ from chaos.checks import Allowance, Harm, violations_of
 from chaos.faults import Fault
 from chaos.history import Change
 from chaos.ledgers import CUTOUT, PACK, Ledgers, Purchase
-from chaos.requests import ACCEPT_TASK, BUY_SCENE, FETCH_RESULT, UPLOAD_CUTOUT, kind_of
+from chaos.requests import ACCEPT_TASK, BUY_CUTOUT, BUY_SCENE, FETCH_RESULT, UPLOAD_CUTOUT, kind_of
 from chaos.script import Exchange
 
 PRODUCT = "7d444840-9dc0-4d3e-8f50-3b5a2f6f0c11"
@@ -102,10 +102,20 @@ def test_an_end_that_the_product_was_not_told_of_is_lost(sound: Ledgers) -> None
 
 @pytest.mark.parametrize("losses", [0, 5])
 def test_a_picture_that_was_safe_is_not_bought_again_whatever_happened(sound: Ledgers, losses: int) -> None:
-    again = Exchange(kind=ACCEPT_TASK, number=9, path="/rpc", fields={"task": "again"}, status=204)
+    again = Exchange(kind=BUY_SCENE, number=9, path="/", fields={"prompt": PACK.scenes[0].prompt}, status=200)
     purchase = Purchase(step=STEPS[0], cost_micros=0, task_id="again")
     books = replace(sound, purchases=[*sound.purchases, purchase], exchanges=[*sound.exchanges, again])
     assert harms(books, Allowance(worker_losses=losses)) == [Harm.DOUBLE_BILLED]
+
+
+def test_a_picture_that_comes_to_light_after_another_was_bought_for_it_was_lost_all_the_same(sound: Ledgers) -> None:
+    """A stopped worker wakes up and stores what it had paid for."""
+    bought = [Exchange(kind=BUY_CUTOUT, number=number, path="/", status=200) for number in (1, 2)]
+    late = Exchange(kind=UPLOAD_CUTOUT, number=2, path="/temp/b.png", status=200)
+    purchase = Purchase(step=CUTOUT, cost_micros=0, task_id=None)
+    books = replace(sound, purchases=[*sound.purchases, purchase], exchanges=[*bought, *sound.exchanges, late])
+    assert harms(books, Allowance(worker_losses=1)) == []
+    assert harms(books) == [Harm.DOUBLE_BILLED]
 
 
 @pytest.mark.parametrize(("losses", "harm"), [(0, [Harm.DOUBLE_BILLED]), (1, [])])
