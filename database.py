@@ -58,6 +58,7 @@ class Database(SupabaseRpc):
                 f"The database is at schema {version or 'none'}, this version needs {SCHEMA_VERSION}: "
                 "apply the migrations (`supabase db push`, or `python -m scripts.migrate` with DATABASE_URL)."
             )
+        self._schema_was_there = True
 
     async def recall_answer(self, request: Mapping[str, Any]) -> dict[str, Any] | None:
         """What an earlier request with the same Idempotency-Key was answered.

@@ -58,10 +58,17 @@ OVER_BUDGET_TEXTS = {
 #: How Postgres (an SQLSTATE) and PostgREST name their own errors. Whatever else answers is something in between.
 _OWN_CODE = re.compile(r"[0-9A-Z]{5}|PGRST\w+")
 
+#: PostgREST does not know the function or the table, or Postgres itself does not, a moment before PostgREST notices.
+NOT_IN_SCHEMA = {"PGRST202", "PGRST205", "42883", "42P01"}
+
 #: Of a gateway or proxy: too slow, too early, too many; besides these every 3xx and 5xx.
 PASSING_STATUSES = {408, 425, 429}
 
 ANSWER_WITHIN_S = 60.0  # the whole answer; statements end themselves sooner, and a drip never would
+
+
+class SchemaMissingError(ConfigError):
+    """A function or table is not in PostgREST's schema cache."""
 
 
 class SupabaseRpc:
@@ -70,17 +77,27 @@ class SupabaseRpc:
     def __init__(self, client: AsyncClient, *, patience_s: float) -> None:
         self._client = client
         self._patience_s = patience_s
+        self._schema_was_there = False  #: set once it has been checked
 
     async def _rpc(self, function: str, **arguments: Any) -> Any:
         return await patiently(lambda: self._call_once(function, **arguments), patience_s=self._patience_s)
 
     async def _call_once(self, function: str, **arguments: Any) -> Any:
-        return await _answer(self._client.rpc(function, arguments))
+        return await self._asked(self._client.rpc(function, arguments))
 
     async def _select(self, query: Any) -> list[dict[str, Any]]:
         """The rows of a query on a table."""
-        rows: list[dict[str, Any]] = await patiently(lambda: _answer(query), patience_s=self._patience_s)
+        rows: list[dict[str, Any]] = await patiently(lambda: self._asked(query), patience_s=self._patience_s)
         return rows
+
+    async def _asked(self, query: Any) -> Any:
+        try:
+            return await _answer(query)
+        except SchemaMissingError as error:
+            if not self._schema_was_there:
+                raise
+            # It was there at the start: PostgREST's cache is behind, after a migration say, and will catch up.
+            raise StoreUnavailableError("Supabase does not answer.") from error
 
 
 async def _answer(query: Any) -> Any:
@@ -119,8 +136,9 @@ def _translated(status: int, error: dict[str, Any]) -> Exception:
         return BudgetExceededError(OVER_BUDGET_TEXTS[scope], in_figures=error.get("message") or code)
     if code in PASSING_TROUBLE or code.startswith("08"):
         return StoreUnavailableError("Supabase does not answer.")
-    if code in ("PGRST202", "PGRST205"):
-        return ConfigError("The database does not have the functions that this version needs: apply the migrations.")
+    if code in NOT_IN_SCHEMA:
+        message = "The database does not have the functions that this version needs: apply the migrations."
+        return SchemaMissingError(message)
     if status == httpx.codes.UNAUTHORIZED:
         return ConfigError("Supabase does not accept SUPABASE_SERVICE_ROLE_KEY.")
     passes = status in PASSING_STATUSES or status >= 500 or 300 <= status < 400

@@ -350,6 +350,23 @@ async def test_a_supabase_that_does_not_answer_is_a_clear_503(shop: Shop, monkey
             assert "does not answer" in answer.json()["detail"]
 
 
+async def test_a_schema_cache_that_is_behind_is_waited_for(shop: Shop) -> None:
+    """The functions were there at the start, so their absence passes: nothing fails of it."""
+
+    async def status_becomes(expected: int) -> httpx.Response:
+        async with asyncio.timeout(20):
+            while (answer := await shop.api.get("/health")).status_code != expected:
+                await asyncio.sleep(0.1)
+        return answer
+
+    shop.execute("alter function public.queue_health_v1() rename to hidden_v1")
+    try:
+        assert "does not answer" in (await status_becomes(503)).json()["detail"]
+    finally:
+        shop.execute("alter function public.hidden_v1() rename to queue_health_v1")
+    await status_becomes(200)
+
+
 def test_settings_are_not_read_by_importing_the_api() -> None:
     assert callable(main.create_app)
     assert not any(isinstance(value, Settings) for value in vars(main).values())
