@@ -422,9 +422,13 @@ class Pipeline:
 
     async def _keep(self, ticket: CallTicket, answer: ImageAnswer, latency_s: float | None) -> StoredObject:
         """Store a bought picture where its call said, then settle the call. `_recover` finds it after a crash."""
+        await self._store.upload(ticket.bucket, ticket.key, answer.picture.content, answer.picture.media_type)
+        return await self._settle(ticket, answer, latency_s)
+
+    async def _settle(self, ticket: CallTicket, answer: ImageAnswer, latency_s: float | None) -> StoredObject:
+        """Tell the ledger of a picture that lies in Storage."""
         picture = answer.picture
         sha256 = await asyncio.to_thread(lambda: hashlib.sha256(picture.content).hexdigest())
-        await self._store.upload(ticket.bucket, ticket.key, picture.content, picture.media_type)
         await self._database.call_succeeded(ticket.call_id, answer, sha256=sha256, latency_s=latency_s)
         return StoredObject(
             bucket=ticket.bucket,
@@ -444,7 +448,7 @@ class Pipeline:
             lost = ChargeUnknownError("The worker died before the answer was stored.", provider=step.model.provider)
             await self._database.call_failed(ticket.call_id, lost, unknown=True, latency_s=None)
             return None
-        return await self._keep(ticket, ImageAnswer(picture=picture, cost_micros=None), None)
+        return await self._settle(ticket, ImageAnswer(picture=picture, cost_micros=None), None)
 
     def _public_url(self, picture: StoredObject) -> str:
         return self._store.public_url(picture.bucket, picture.key)
