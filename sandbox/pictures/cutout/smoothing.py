@@ -1,7 +1,6 @@
 # mypy: disable-error-code="no-any-return"
 """Edge-aware smoothing of maps under the guidance of a picture."""
 
-import cv2
 import numpy as np
 
 from sandbox.pictures.arrays import Floats
@@ -59,22 +58,3 @@ def _solve_lines(values: Floats, weights: Floats) -> Floats:
     for index in range(count - 2, -1, -1):
         solution[index] += factors[index] * solution[index + 1]
     return solution
-
-
-def guided_filter(guide: Floats, values: Floats, *, radius: int, epsilon: float) -> Floats:
-    """Guided filter of He, Sun and Tang (ECCV 2010) with a grey guide.
-
-    Args:
-        guide: H x W float32 in 0..1.
-        values: H x W float32.
-        radius: Window half-size in pixels.
-        epsilon: Variance (of the guide) below which a window counts as flat.
-    """
-    size = (2 * radius + 1, 2 * radius + 1)
-    mean_guide = cv2.boxFilter(guide, -1, size)
-    mean_values = cv2.boxFilter(values, -1, size)
-    covariance = cv2.boxFilter(guide * values, -1, size) - mean_guide * mean_values
-    variance = cv2.boxFilter(guide * guide, -1, size) - mean_guide * mean_guide
-    slope = covariance / (variance + epsilon)
-    offset = mean_values - slope * mean_guide
-    return (cv2.boxFilter(slope, -1, size) * guide + cv2.boxFilter(offset, -1, size)).astype(np.float32)
